@@ -1,0 +1,1 @@
+"""renga: a self-hosted Claude API."""

@@ -1,0 +1,122 @@
+"""The Backend protocol, what a backend can do, and one attempt on it.
+
+Owns the rule that a backend yields the Messages events and nothing else, and counts what it produces
+in the attempt as it goes, so that a caller who leaves is charged what was made. Retry, timeouts and
+recording are backends that wrap a backend. It does not know tiers, prices or HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from renga.caller import Service
+from renga.errors import InvalidRequest
+from renga.events import Event, MessageDelta, MessageStart
+from renga.types import MessagesRequest, Prompt
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can honour. `window` and `max_output` are tokens."""
+
+    window: int
+    max_output: int
+    structured_output: bool = False
+    sampling: bool = True
+    stop_sequences: bool = True
+
+    def missing_for(self, request: Prompt) -> str | None:
+        """Path of the first field of `request` that this backend cannot honour, or None."""
+        if request.output_config and request.output_config.format and not self.structured_output:
+            return "output_config.format"
+        if isinstance(request, MessagesRequest):
+            if request.stop_sequences and not self.stop_sequences:
+                return "stop_sequences"
+            given = (request.temperature, request.top_p, request.top_k)
+            if not self.sampling and any(v is not None for v in given):
+                return "temperature"
+        return None
+
+
+@dataclass
+class Attempt:
+    """One try on one backend: identity for it, and the meter that it fills. Counts are tokens.
+
+    None means not known yet, which is not 0. `reused` is the part of `input` that was read from KV
+    blocks without a cache breakpoint; it is billed as input.
+    """
+
+    request_id: str
+    workspace: str
+    number: int = 1
+    service: Service = "standard"
+    input: int | None = None
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reused: int = 0
+    stop_reason: str | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def see(self, event: Event) -> None:
+        """Take the counts that the wire's own events carry; they are the truth that is billed."""
+        if isinstance(event, MessageStart):
+            usage = event.message.usage
+            self.input = usage.input_tokens
+            self.cache_read = usage.cache_read_input_tokens
+            self.cache_write_5m = usage.cache_creation.ephemeral_5m_input_tokens
+            self.cache_write_1h = usage.cache_creation.ephemeral_1h_input_tokens
+        elif isinstance(event, MessageDelta):
+            self.output = event.usage.output_tokens
+            if event.usage.input_tokens is not None:
+                self.input = event.usage.input_tokens
+            self.stop_reason = event.delta.stop_reason
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a backend would take a request now, and one line on what it is."""
+
+    ready: bool
+    words: str
+
+
+class Backend(Protocol):
+    """What serves a tier.
+
+    `stream` is an async generator of events in legal order. It raises a RengaError instead of a
+    message, and closing it (or cancelling its consumer) stops the work within one step. `model` and
+    `id` of its message_start are placeholders: the gateway signs the message.
+    """
+
+    name: str
+    kind: str
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can honour; valid after `start`."""
+
+    async def start(self) -> None:
+        """Make it ready. Raises SetupError when it cannot be, with the mend."""
+
+    async def count_tokens(self, request: Prompt) -> int:
+        """Size of the rendered prompt in tokens, by the same rendering as `stream`."""
+
+    def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
+        """The answer."""
+
+    def health(self) -> Health:
+        """Its state now, without waiting."""
+
+    async def aclose(self) -> None:
+        """Free everything. Idempotent."""
+
+
+def refuse(name: str, field_path: str) -> InvalidRequest:
+    """The 400 for a field that backend `name` cannot honour."""
+    return InvalidRequest(
+        f"{field_path}: backend '{name}' cannot honour this field; leave it out or ask another model"
+    )

@@ -1,0 +1,36 @@
+"""Who asks, and what the path tells back about the answer beside its events.
+
+A `Caller` travels down the path unchanged; its `receipt` is filled by the gateway, so that an edge can
+set headers and print costs without a second way through the code. Knows no keys and no HTTP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Service = Literal["standard", "batch"]
+
+
+@dataclass
+class Receipt:
+    """What is known of an answer while it is made. Prices and costs: pico-dollars (10^-12 $)."""
+
+    tier: str = ""
+    served_tier: str = ""
+    model: str = ""
+    backend: str = ""
+    cost_pico: int | None = None
+    cost_usd: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One request's origin: the workspace that isolates it, the key that sent it, its id."""
+
+    workspace: str
+    request_id: str
+    key_id: str | None = None
+    service: Service = "standard"
+    receipt: Receipt = field(default_factory=Receipt)

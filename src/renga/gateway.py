@@ -1,0 +1,184 @@
+"""THE path: every request, whoever sent it, goes through `Gateway.stream`.
+
+ledger.open -> layers -> routing -> backend.stream -> order check -> ledger.close. Owns three rules:
+nothing else calls a backend; every request ends exactly once, with a closed ledger row, whatever
+happens in between; layers wrap the path with the path's own signature, and what they attempt is
+recorded under the same answer. Knows no HTTP, no keys, no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+from renga.backends.base import Attempt
+from renga.caller import Caller
+from renga.errors import ApiError, RengaError
+from renga.events import Event, MessageDelta, MessageStart, ordered
+from renga.ids import Ids
+from renga.ledger import Ledger, Status, Tokens
+from renga.prices import Price
+from renga.routing import Route, Router
+from renga.types import MessagesRequest, Prompt
+
+Clock = Callable[[], float]
+Path = Callable[[MessagesRequest, Caller], AsyncIterator[Event]]
+Layer = Callable[[Path], Path]
+
+
+class Gateway:
+    """The path over its parts. `layers` are read top to bottom: the first is the outermost."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        ledger: Ledger,
+        prices: Mapping[str, Price],
+        clock: Clock,
+        ids: Ids,
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        self._router = router
+        self._ledger = ledger
+        self._prices = prices
+        self._clock = clock
+        self._ids = ids
+        path: Path = self._attempt
+        for layer in reversed(layers):
+            path = layer(path)
+        self._path = path
+
+    async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
+        """The answer's events. Raises RengaError; closing it early cancels the work."""
+        route = self._router.route(request)
+        self._open(request, caller, route)
+        closing = _Closing(self._clock)
+        try:
+            async with aclosing(ordered(self._path(request, caller))) as events:  # type: ignore[type-var]
+                async for event in events:
+                    signed = self._sign(event, caller)
+                    closing.see(signed)
+                    yield signed
+            closing.status = "ok"
+        except BaseException as error:
+            closing.failed(error)
+            raise
+        finally:
+            self._close(caller, closing)
+
+    async def count_tokens(self, request: Prompt, caller: Caller) -> int:
+        """Size of the prompt in the tokens of the backend that would serve it."""
+        route = self._router.route(request)
+        _note(caller, route, route.candidates[0].name)
+        return await route.candidates[0].count_tokens(request)
+
+    async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
+        """Innermost: one try on the first backend that can serve `request`."""
+        route = self._router.route(request)
+        backend = route.candidates[0]
+        receipt = caller.receipt
+        receipt.attempts += 1
+        _note(caller, route, backend.name)
+        attempt = Attempt(caller.request_id, caller.workspace, receipt.attempts, caller.service)
+        self._ledger.open_attempt(
+            request_id=caller.request_id, number=attempt.number, backend=backend.name
+        )
+        closing = _Closing(self._clock)
+        try:
+            async with aclosing(backend.stream(request, attempt)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    attempt.see(event)
+                    closing.see(event)
+                    yield event
+            closing.status = "ok"
+        except BaseException as error:
+            closing.failed(error)
+            raise
+        finally:
+            receipt.tokens = _tokens(attempt)
+            self._ledger.close_attempt(
+                caller.request_id,
+                attempt.number,
+                status=closing.status,
+                tokens=receipt.tokens,
+                error=closing.error,
+                first_token_at=closing.first_token_at,
+            )
+
+    def _open(self, request: MessagesRequest, caller: Caller, route: Route) -> None:
+        _note(caller, route, route.candidates[0].name)
+        self._ledger.open_answer(
+            request_id=caller.request_id,
+            workspace=caller.workspace,
+            key_id=caller.key_id,
+            tier=route.tier,
+            model_requested=request.model,
+            model=route.model,
+            backend=None,
+            service=caller.service,
+            price=self._prices[route.served_tier],
+            received_at=self._clock(),
+        )
+
+    def _close(self, caller: Caller, closing: _Closing) -> None:
+        receipt = caller.receipt
+        self._ledger.close_answer(
+            caller.request_id,
+            status=closing.status,
+            stop_reason=closing.stop_reason,
+            tokens=receipt.tokens or Tokens(),
+            backend=receipt.backend,
+            served_tier=receipt.served_tier,
+            error_type=closing.error_type,
+            first_token_at=closing.first_token_at,
+        )
+
+    def _sign(self, event: Event, caller: Caller) -> Event:
+        """Our id and the tier's canonical name on the message, whoever made it."""
+        if not isinstance(event, MessageStart):
+            return event
+        names = {"id": self._ids("msg"), "model": caller.receipt.model}
+        return event.model_copy(update={"message": event.message.model_copy(update=names)})
+
+
+class _Closing:
+    """How a stream ended, as the ledger wants it. Starts as cancelled: what nobody finished was left."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.status: Status = "cancelled"
+        self.stop_reason: str | None = None
+        self.error: str | None = None
+        self.error_type: str | None = None
+        self.first_token_at: float | None = None
+
+    def see(self, event: Event) -> None:
+        if event.type == "content_block_delta" and self.first_token_at is None:
+            self.first_token_at = self._clock()
+        elif isinstance(event, MessageDelta):
+            self.stop_reason = event.delta.stop_reason
+
+    def failed(self, error: BaseException) -> None:
+        """Record `error`. A consumer that left is no error: the status stays cancelled."""
+        if isinstance(error, RengaError):
+            self.status, self.error, self.error_type = "error", error.message, error.type
+        elif isinstance(error, Exception):
+            self.status, self.error, self.error_type = "error", repr(error), ApiError.type
+
+
+def _note(caller: Caller, route: Route, backend: str) -> None:
+    receipt = caller.receipt
+    receipt.tier, receipt.served_tier = route.tier, route.served_tier
+    receipt.model, receipt.backend = route.model, backend
+
+
+def _tokens(attempt: Attempt) -> Tokens:
+    return Tokens(
+        input=attempt.input or 0,
+        cache_read=attempt.cache_read,
+        cache_write_5m=attempt.cache_write_5m,
+        cache_write_1h=attempt.cache_write_1h,
+        output=attempt.output,
+        reused=attempt.reused,
+    )

@@ -1,0 +1,167 @@
+"""Model name -> tier -> candidate backends.
+
+Owns the rule how names resolve: a tier's own name, renga's canonical ids, every Claude name by its
+family, and the operator's aliases; anything else is a 404. And the rule who serves a tier that is not
+configured: the next larger one that is, else the largest there is. It calls no backend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from renga.backends.base import Backend, refuse
+from renga.errors import NotFound
+from renga.types import ModelInfo, Prompt
+
+Tier = Literal["haiku", "sonnet", "opus"]
+TIERS: tuple[Tier, ...] = ("haiku", "sonnet", "opus")  # small to large
+
+# Larger families that appear beside the three are served by the largest tier.
+FAMILIES: dict[str, Tier] = {
+    "haiku": "haiku",
+    "sonnet": "sonnet",
+    "opus": "opus",
+    "fable": "opus",
+    "mythos": "opus",
+}
+
+CANONICAL: dict[Tier, str] = {
+    "haiku": "renga-haiku-1",
+    "sonnet": "renga-sonnet-1",
+    "opus": "renga-opus-1",
+}
+
+# Release of the tiers' first edition, as /v1/models reports it.
+CREATED_AT = "2026-11-22T00:00:00Z"
+
+# claude-haiku-4-5, claude-haiku-4.5, claude-3-5-haiku-latest, claude-opus-4-1@20250805,
+# anthropic/claude-sonnet-5, claude-sonnet-4-5[1m]: a family, and around it only numbers and "latest".
+_CLAUDE = re.compile(
+    r"(?:anthropic[/.])?claude-"
+    r"(?:\d+(?:[.-]\d+)*-)?"
+    r"(?P<family>" + "|".join(FAMILIES) + r")"
+    r"(?:[-.@](?:\d+|latest|v\d+(?::\d+)?))*"
+    r"(?:\[\w+\])?"
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a request may go: the tier asked for, the tier that serves it, backends in order."""
+
+    tier: Tier
+    served_tier: Tier
+    model: str
+    candidates: tuple[Backend, ...]
+
+
+def tier_of(name: str, aliases: Mapping[str, str] | None = None) -> Tier:
+    """The tier that `name` asks for. Raises NotFound for a name of no family."""
+    name = (aliases or {}).get(name, name)
+    if name in TIERS:
+        return cast(Tier, name)
+    for tier, canonical in CANONICAL.items():
+        if name == canonical:
+            return tier
+    match = _CLAUDE.fullmatch(name.lower())
+    if match is None:
+        raise NotFound(
+            f"model: {name} (accepted: haiku, sonnet, opus, {CANONICAL['haiku']}, or a Claude name "
+            "of one of these families; GET /v1/models lists what is served)"
+        )
+    return FAMILIES[match["family"]]
+
+
+def serving_tier(tier: Tier, configured: Sequence[Tier]) -> Tier:
+    """The configured tier that serves `tier`: itself, the next larger, else the largest there is."""
+    ranked = [t for t in TIERS if t in configured]
+    larger = [t for t in ranked if TIERS.index(t) >= TIERS.index(tier)]
+    return larger[0] if larger else ranked[-1]
+
+
+class Router:
+    """Names and tiers over started backends."""
+
+    def __init__(
+        self, tiers: Mapping[Tier, Sequence[Backend]], aliases: Mapping[str, str] | None = None
+    ) -> None:
+        self._tiers = {tier: tuple(backends) for tier, backends in tiers.items()}
+        self._aliases = dict(aliases or {})
+
+    def route(self, request: Prompt) -> Route:
+        """Candidates for `request`. Raises NotFound (model) or InvalidRequest (a field)."""
+        tier = tier_of(request.model, self._aliases)
+        served = self.served_by(tier)
+        able: list[Backend] = []
+        refusal = None
+        for backend in self._tiers[served]:
+            missing = backend.capabilities.missing_for(request)
+            if missing is None:
+                able.append(backend)
+            else:
+                refusal = refusal or refuse(backend.name, missing)
+        if refusal and not able:
+            raise refusal
+        return Route(tier, served, CANONICAL[tier], tuple(able))
+
+    def served_by(self, tier: Tier) -> Tier:
+        """The configured tier that serves `tier`."""
+        return serving_tier(tier, tuple(self._tiers))
+
+    def backends_of(self, tier: Tier) -> tuple[Backend, ...]:
+        """Backends that serve `tier`, in order of preference."""
+        return self._tiers[self.served_by(tier)]
+
+    def model(self, name: str) -> ModelInfo:
+        """What `/v1/models/{name}` says. Raises NotFound."""
+        tier = tier_of(name, self._aliases)
+        backends = self.backends_of(tier)
+        able = backends[0].capabilities
+        return ModelInfo(
+            id=CANONICAL[tier],
+            display_name=f"renga {tier} 1",
+            created_at=CREATED_AT,
+            line=tier,
+            max_input_tokens=able.window,
+            max_tokens=able.max_output,
+            capabilities=_capabilities(able.structured_output),
+            renga={
+                "tier": tier,
+                "served_by": self.served_by(tier),
+                "backends": [b.name for b in backends],
+            },
+        )
+
+    def models(self) -> list[ModelInfo]:
+        """All tiers, largest first."""
+        return [self.model(tier) for tier in reversed(TIERS)]
+
+
+def _capabilities(structured: bool) -> dict[str, object]:
+    """The API's capability object; what a later edition brings is false until then."""
+    no, yes = {"supported": False}, {"supported": True}
+    return {
+        "batch": no,
+        "citations": no,
+        "code_execution": no,
+        "image_input": no,
+        "pdf_input": no,
+        "structured_outputs": yes if structured else no,
+        "server_tools": {"supported": False, "code_execution": no, "web_search": no},
+        "context_management": {
+            "supported": False,
+            "clear_thinking_20251015": no,
+            "clear_tool_uses_20250919": no,
+            "compact_20260112": no,
+        },
+        "effort": {
+            "supported": False, "low": no, "medium": no, "high": no, "max": no, "xhigh": no,
+        },
+        "thinking": {
+            "supported": False,
+            "types": {"adaptive": no, "enabled": no, "disabled": yes, "between_tools": no},
+        },
+    }  # fmt: skip

@@ -1,0 +1,397 @@
+"""The Messages vocabulary: requests, content blocks, usage, messages, models.
+
+Owns the rule that the wire's words are the internal ones: every edge, layer and backend speaks these
+types and no others. Imports nothing of ours. Fields and blocks that renga cannot honour yet are named
+in tables here, so that they are refused by name and never ignored in silence. It does not know
+versions of the API (`http.versions`), tiers (`routing`) or models' capabilities (`backends.base`).
+
+Source of fields: the types of the official `anthropic` package, 2.12.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+MAX_MESSAGES = 100_000  # "Limits" of the API's Messages reference
+MAX_OUTPUT_TOKENS = 128_000
+
+# Top-level fields of the API that a later edition honours. Sent with a value other than null they are
+# a 400 that names them; the sentence says what to do instead, where there is something.
+UNSUPPORTED_FIELDS: dict[str, str] = {
+    "tools": "tool use is not supported by this server yet; leave it out",
+    "tool_choice": "tool use is not supported by this server yet; leave it out",
+    "container": "containers are not supported by this server",
+    "context_management": "context editing is not supported by this server yet; leave it out",
+    "diagnostics": "cache diagnostics are not supported by this server yet; leave it out",
+    "inference_geo": "this server runs in one place; leave it out",
+    "mcp_servers": "MCP servers are not supported by this server; leave it out",
+    "output_format": "use `output_config.format`",
+    "compaction": "compaction is not supported by this server yet; leave it out",
+    "thread": "server-held threads are not supported by this server; send the whole conversation",
+    "fallbacks": "refusal fallbacks are not supported by this server; leave it out",
+    "fallback_credit_token": "refusal fallbacks are not supported by this server; leave it out",
+    "billing_policy": "billing policies are not supported by this server; leave it out",
+    "user_profile_id": "user profiles are not supported by this server; leave it out",
+    "workspace_id": "the workspace is the key's; leave it out",
+}
+
+# Accepted, without effect on the answer, and listed in the `renga-ignored` header.
+IGNORED_FIELDS: dict[str, str] = {
+    "cache_control": "prefixes are reused without it and billed as input; cache counters stay 0",
+    "metadata": "recorded nowhere",
+}
+
+KNOWN_BLOCKS = frozenset(
+    "image document search_result thinking redacted_thinking tool_use tool_result server_tool_use "
+    "web_search_tool_result web_fetch_tool_result code_execution_tool_result "
+    "bash_code_execution_tool_result text_editor_code_execution_tool_result "
+    "tool_search_tool_result container_upload mcp_tool_use mcp_tool_result mcp_tool_listing "
+    "compaction fallback tool_addition tool_removal advisor_tool_result".split()
+)
+SUPPORTED_BLOCKS = ("text",)
+
+
+class Wire(BaseModel):
+    """Base of everything on the wire: immutable, strict, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+class CacheControl(Wire):
+    """A prompt-cache breakpoint. Accepted; see IGNORED_FIELDS."""
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class TextParam(Wire):
+    """A text block in a request."""
+
+    type: Literal["text"]
+    text: str
+    cache_control: CacheControl | None = None
+    citations: None = None
+
+
+def _supported_block(value: Any) -> Any:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind in SUPPORTED_BLOCKS:
+        return value
+    accepted = ", ".join(SUPPORTED_BLOCKS)
+    if kind in KNOWN_BLOCKS:
+        raise PydanticCustomError(
+            "block_unsupported",
+            "`{kind}` blocks are not supported by this server yet; accepted: {accepted}",
+            {"kind": kind, "accepted": accepted},
+        )
+    raise PydanticCustomError(
+        "block_unknown",
+        "unknown block type '{kind}'; accepted: {accepted}",
+        {"kind": kind, "accepted": accepted},
+    )
+
+
+def _blocks_of(value: Any) -> Any:
+    """A string is the short form of one text block."""
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+def _string_or_blocks(value: Any) -> Any:
+    if isinstance(value, (str, list)):
+        return value
+    raise PydanticCustomError(
+        "content_type", "Input should be a string or a list of content blocks"
+    )
+
+
+BlockParam = Annotated[TextParam, BeforeValidator(_supported_block)]
+Blocks = Annotated[
+    list[BlockParam], BeforeValidator(_blocks_of), BeforeValidator(_string_or_blocks)
+]
+
+
+def _known_role(value: Any) -> Any:
+    if value == "system":
+        raise PydanticCustomError(
+            "role_unsupported",
+            "system messages inside `messages` are not supported by this server yet; "
+            "use the top-level `system` field",
+        )
+    return value
+
+
+class MessageParam(Wire):
+    """One turn of the conversation."""
+
+    role: Annotated[Literal["user", "assistant"], BeforeValidator(_known_role)]
+    content: Blocks
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> MessageParam:
+        if not self.content and self.role == "user":
+            raise PydanticCustomError("content_empty", "user messages must have non-empty content")
+        if self.role == "user" and not any(b.text.strip() for b in self.content):
+            raise PydanticCustomError(
+                "content_empty", "text content blocks must contain non-whitespace text"
+            )
+        return self
+
+
+class JsonFormat(Wire):
+    """`output_config.format`: the answer is JSON that the schema accepts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
+class OutputConfig(Wire):
+    """How the answer is to look."""
+
+    format: JsonFormat | None = None
+    effort: None = None
+
+
+class Metadata(Wire):
+    """What the caller tells about the request. Accepted; see IGNORED_FIELDS."""
+
+    user_id: Annotated[str, Field(max_length=512)] | None = None
+
+
+class Thinking(Wire):
+    """Thinking can be switched off explicitly; the other forms come with a later edition."""
+
+    type: Literal["disabled"]
+
+
+def _supported_thinking(value: Any) -> Any:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind in ("enabled", "adaptive", "between_tools"):
+        raise PydanticCustomError(
+            "thinking_unsupported",
+            "thinking of type '{kind}' is not supported by this server yet; accepted: disabled",
+            {"kind": kind},
+        )
+    return value
+
+
+def _supported_speed(value: Any) -> Any:
+    if value == "fast":
+        raise PydanticCustomError(
+            "speed_unsupported", "this server has one speed; accepted: standard"
+        )
+    return value
+
+
+def _not_prewarm(value: Any) -> Any:
+    if value == 0 and type(value) is int:
+        raise PydanticCustomError(
+            "prewarm_unsupported",
+            "0 (cache pre-warming) is not supported by this server yet; accepted: 1 to {most}",
+            {"most": MAX_OUTPUT_TOKENS},
+        )
+    return value
+
+
+class Prompt(Wire):
+    """What a model reads: the part of a request that counting and inference share."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    messages: Annotated[list[MessageParam], Field(min_length=1, max_length=MAX_MESSAGES)]
+    system: Blocks | None = None
+    output_config: OutputConfig | None = None
+    thinking: Annotated[Thinking, BeforeValidator(_supported_thinking)] | None = None
+    cache_control: CacheControl | None = None
+    speed: Annotated[Literal["standard"], BeforeValidator(_supported_speed)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name in value.keys() & UNSUPPORTED_FIELDS.keys():
+            if value[name] is not None:
+                raise PydanticCustomError(
+                    "field_unsupported",
+                    "`{name}`: {why}",
+                    {"name": name, "why": UNSUPPORTED_FIELDS[name]},
+                )
+        return {k: v for k, v in value.items() if k not in UNSUPPORTED_FIELDS}
+
+
+class CountRequest(Prompt):
+    """`POST /v1/messages/count_tokens`."""
+
+
+class MessagesRequest(Prompt):
+    """`POST /v1/messages`: the request of every edge, and what every backend receives."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS), BeforeValidator(_not_prewarm)]
+    stop_sequences: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, max_length=8_191
+    )
+    stream: bool = False
+    temperature: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    metadata: Metadata | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            optional = ("stop_sequences", "stream")
+            return {k: v for k, v in value.items() if v is not None or k not in optional}
+        return value
+
+
+def ignored_fields(request: Prompt) -> list[str]:
+    """Names of the fields in `request` that are accepted without effect, in a fixed order."""
+    found: list[str] = []
+    marked = [b for m in request.messages for b in m.content] + list(request.system or [])
+    if request.cache_control or any(b.cache_control for b in marked):
+        found.append("cache_control")
+    if isinstance(request, MessagesRequest) and request.metadata is not None:
+        found.append("metadata")
+    return found
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class TextBlock(Wire):
+    """Text that the model wrote."""
+
+    type: Literal["text"] = "text"
+    text: str
+    citations: None = None
+
+
+class ThinkingBlock(Wire):
+    """Thinking that the model wrote, signed."""
+
+    type: Literal["thinking"] = "thinking"
+    thinking: str
+    signature: str
+
+
+class RedactedThinkingBlock(Wire):
+    """Thinking that only its origin can read."""
+
+    type: Literal["redacted_thinking"] = "redacted_thinking"
+    data: str
+
+
+class DirectCaller(Wire):
+    """Who called a tool: the model itself."""
+
+    type: Literal["direct"] = "direct"
+
+
+class ToolUseBlock(Wire):
+    """A tool call that the model asks for."""
+
+    type: Literal["tool_use"] = "tool_use"
+    id: str
+    name: str
+    input: dict[str, Any]
+    caller: DirectCaller | None = None
+
+
+ContentBlock = Annotated[
+    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock, Field(discriminator="type")
+]
+
+StopReason = Literal[
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "refusal",
+    "model_context_window_exceeded",
+]
+
+
+class CacheCreation(Wire):
+    """Cache writes by time to live, in tokens."""
+
+    ephemeral_5m_input_tokens: int = 0
+    ephemeral_1h_input_tokens: int = 0
+
+
+class OutputDetails(Wire):
+    """What the output tokens were spent on."""
+
+    thinking_tokens: int = 0
+
+
+class Usage(Wire):
+    """Tokens by class. Input classes are disjoint: their sum is the prompt (lessons: no class twice)."""
+
+    input_tokens: int
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation: CacheCreation = CacheCreation()
+    output_tokens: int
+    output_tokens_details: OutputDetails | None = None
+    service_tier: Literal["standard", "priority", "batch"] = "standard"
+    inference_geo: str = "not_available"
+
+
+class Message(Wire):
+    """A whole answer; always made by folding events."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+    model: str
+    content: list[ContentBlock]
+    stop_reason: StopReason | None = None
+    stop_sequence: str | None = None
+    stop_details: None = None
+    container: None = None
+    usage: Usage
+
+
+class TokenCount(Wire):
+    """The answer of count_tokens."""
+
+    input_tokens: int
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+class ModelInfo(Wire):
+    """One entry of `/v1/models`. `renga` says what truly serves the tier."""
+
+    type: Literal["model"] = "model"
+    id: str
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active", "deprecated", "retired"] = "active"
+    line: Literal["haiku", "sonnet", "opus"]
+    deprecated_at: str | None = None
+    retires_at: str | None = None
+    max_input_tokens: int
+    max_tokens: int
+    capabilities: dict[str, Any]
+    renga: dict[str, Any]
+
+
+class ModelPage(Wire):
+    """One page of models, newest first."""
+
+    data: list[ModelInfo]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
