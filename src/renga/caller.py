@@ -7,20 +7,19 @@ set headers and print costs without a second way through the code. Knows no keys
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-Service = Literal["standard", "batch"]
+from renga.prices import NO_TOKENS, Service, Tokens
 
 
 @dataclass
 class Receipt:
-    """What is known of an answer while it is made. Prices and costs: pico-dollars (10^-12 $)."""
+    """What is known of an answer while it is made. `cost_usd` is exact, known after the last event."""
 
     tier: str = ""
     served_tier: str = ""
     model: str = ""
     backend: str = ""
-    cost_pico: int | None = None
+    tokens: Tokens = NO_TOKENS
     cost_usd: str | None = None
     attempts: int = 0
 

@@ -134,8 +134,12 @@ def load_config(
     config = _build(raw, source, _home(env))
     config = replace(config, server=_overlay(config.server, "server", env))
     config = replace(config, store=_overlay(config.store, "store", env))
-    flags = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
-    return replace(config, server=_check(replace(config.server, **flags), "--"))
+    server = replace(
+        config.server,
+        host=config.server.host if host is None else host,
+        port=config.server.port if port is None else port,
+    )
+    return replace(config, server=_check(server, "--"))
 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> tuple[str, str]:
@@ -280,7 +284,8 @@ def _overlay(section: T, name: str, env: Mapping[str, str]) -> T:
     for variable, (where, key) in ENVIRONMENT.items():
         if where == name and env.get(variable):
             changes[key] = _parsed(env[variable], hints[key], variable)
-    return _check(replace(typing.cast(Any, section), **changes), "environment: ")
+    overlaid: T = replace(typing.cast(Any, section), **changes)
+    return _check(overlaid, "environment: ")
 
 
 def _parsed(text: str, hint: Any, variable: str) -> Any:

@@ -16,8 +16,8 @@ from renga.caller import Caller
 from renga.errors import ApiError, RengaError
 from renga.events import Event, MessageDelta, MessageStart, ordered
 from renga.ids import Ids
-from renga.ledger import Ledger, Status, Tokens
-from renga.prices import Price
+from renga.ledger import Ledger, Status
+from renga.prices import Price, dollars
 from renga.routing import Route, Router
 from renga.types import MessagesRequest, Prompt
 
@@ -96,7 +96,7 @@ class Gateway:
             closing.failed(error)
             raise
         finally:
-            receipt.tokens = _tokens(attempt)
+            receipt.tokens = attempt.tokens()
             self._ledger.close_attempt(
                 caller.request_id,
                 attempt.number,
@@ -123,11 +123,14 @@ class Gateway:
 
     def _close(self, caller: Caller, closing: _Closing) -> None:
         receipt = caller.receipt
+        price = self._prices[receipt.served_tier].for_service(caller.service)
+        cost = price.cost(receipt.tokens)
+        receipt.cost_usd = None if cost is None else dollars(cost)
         self._ledger.close_answer(
             caller.request_id,
             status=closing.status,
             stop_reason=closing.stop_reason,
-            tokens=receipt.tokens or Tokens(),
+            tokens=receipt.tokens,
             backend=receipt.backend,
             served_tier=receipt.served_tier,
             error_type=closing.error_type,
@@ -172,13 +175,3 @@ def _note(caller: Caller, route: Route, backend: str) -> None:
     receipt.tier, receipt.served_tier = route.tier, route.served_tier
     receipt.model, receipt.backend = route.model, backend
 
-
-def _tokens(attempt: Attempt) -> Tokens:
-    return Tokens(
-        input=attempt.input or 0,
-        cache_read=attempt.cache_read,
-        cache_write_5m=attempt.cache_write_5m,
-        cache_write_1h=attempt.cache_write_1h,
-        output=attempt.output,
-        reused=attempt.reused,
-    )

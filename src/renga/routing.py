@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from renga.backends.base import Backend, refuse
 from renga.errors import NotFound
@@ -61,10 +61,8 @@ class Route:
 def tier_of(name: str, aliases: Mapping[str, str] | None = None) -> Tier:
     """The tier that `name` asks for. Raises NotFound for a name of no family."""
     name = (aliases or {}).get(name, name)
-    if name in TIERS:
-        return cast(Tier, name)
     for tier, canonical in CANONICAL.items():
-        if name == canonical:
+        if name in (tier, canonical):
             return tier
     match = _CLAUDE.fullmatch(name.lower())
     if match is None:

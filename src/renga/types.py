@@ -217,7 +217,7 @@ class Prompt(Wire):
         if not isinstance(value, dict):
             return value
         for name in value.keys() & UNSUPPORTED_FIELDS.keys():
-            if value[name] is not None:
+            if value[name] not in (None, []):  # an empty list asks for nothing
                 raise PydanticCustomError(
                     "field_unsupported",
                     "`{name}`: {why}",

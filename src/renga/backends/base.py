@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from renga.caller import Service
 from renga.errors import InvalidRequest
 from renga.events import Event, MessageDelta, MessageStart
+from renga.prices import Service, Tokens
 from renga.types import MessagesRequest, Prompt
 
 
@@ -74,6 +74,17 @@ class Attempt:
             if event.usage.input_tokens is not None:
                 self.input = event.usage.input_tokens
             self.stop_reason = event.delta.stop_reason
+
+    def tokens(self) -> Tokens:
+        """What the ledger books. An attempt that ended before its prompt was counted used nothing."""
+        return Tokens(
+            input=self.input or 0,
+            cache_read=self.cache_read,
+            cache_write_5m=self.cache_write_5m,
+            cache_write_1h=self.cache_write_1h,
+            output=self.output,
+            reused=self.reused,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""Model names, tiers that stand in for others, and what /v1/models says."""
+
+from __future__ import annotations
+
+import pytest
+from anthropic.types import ModelInfo as SdkModelInfo
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renga.backends.base import Backend
+from renga.backends.scripted import ScriptedBackend
+from renga.config import BackendConfig
+from renga.errors import InvalidRequest, NotFound
+from renga.routing import CANONICAL, TIERS, Router, Tier, serving_tier, tier_of
+from renga.types import MessagesRequest
+
+NAMES = {
+    "haiku": "haiku",
+    "sonnet": "sonnet",
+    "opus": "opus",
+    "renga-haiku-1": "haiku",
+    "renga-opus-1": "opus",
+    "claude-haiku-4-5": "haiku",
+    "claude-haiku-4.5": "haiku",
+    "claude-haiku-4-5-20251001": "haiku",
+    "claude-haiku-5-5": "haiku",
+    "claude-3-5-haiku-latest": "haiku",
+    "claude-3-haiku-20240307": "haiku",
+    "claude-3.5-sonnet": "sonnet",
+    "claude-3-7-sonnet-latest": "sonnet",
+    "claude-sonnet-4-0": "sonnet",
+    "claude-sonnet-5": "sonnet",
+    "claude-sonnet-4-5[1m]": "sonnet",
+    "anthropic/claude-sonnet-4.6": "sonnet",
+    "anthropic.claude-3-5-sonnet-20241022-v2:0": "sonnet",
+    "claude-opus-4-1@20250805": "opus",
+    "claude-opus-4-8": "opus",
+    "claude-3-opus-latest": "opus",
+    "claude-fable-5-2": "opus",
+    "claude-mythos-5": "opus",
+    "Claude-Opus-5": "opus",
+}
+
+
+@pytest.mark.parametrize(("name", "tier"), NAMES.items())
+def test_every_name_of_a_family_resolves_to_its_tier(name: str, tier: str) -> None:
+    assert tier_of(name) == tier
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4o", "claude", "claude-2.1", "claude-instant-1.2", "haiku-x", "claude-haikus-4", ""]
+)
+def test_an_unknown_name_is_not_found_and_told_what_would_be(name: str) -> None:
+    with pytest.raises(NotFound, match="accepted: haiku, sonnet, opus"):
+        tier_of(name)
+
+
+def test_an_alias_adds_a_name() -> None:
+    assert tier_of("gpt-4o-mini", {"gpt-4o-mini": "haiku"}) == "haiku"
+    assert tier_of("big", {"big": "claude-opus-5"}) == "opus"
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "served"),
+    [
+        ("haiku", ["haiku"], "haiku"),
+        ("opus", ["haiku"], "haiku"),
+        ("haiku", ["sonnet", "opus"], "sonnet"),
+        ("haiku", ["opus"], "opus"),
+        ("sonnet", ["haiku", "opus"], "opus"),
+        ("opus", ["haiku", "sonnet"], "sonnet"),
+    ],
+)
+def test_a_tier_that_is_missing_is_served_by_the_next_larger_else_the_largest(
+    asked: Tier, configured: list[Tier], served: str
+) -> None:
+    assert serving_tier(asked, configured) == served
+
+
+@given(st.sampled_from(TIERS), st.sets(st.sampled_from(TIERS), min_size=1))
+def test_a_configured_tier_always_serves_itself(asked: Tier, configured: set[Tier]) -> None:
+    served = serving_tier(asked, sorted(configured))
+    assert served in configured
+    assert served == asked or asked not in configured
+
+
+def scripted(name: str) -> Backend:
+    return ScriptedBackend(BackendConfig(name=name, kind="scripted"))
+
+
+def ask(model: str = "haiku", **more: object) -> MessagesRequest:
+    body = {"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], **more}
+    return MessagesRequest.model_validate(body)
+
+
+def test_a_route_names_both_tiers_and_the_canonical_model() -> None:
+    route = Router({"haiku": [scripted("a"), scripted("b")]}).route(ask("claude-opus-5"))
+    assert (route.tier, route.served_tier, route.model) == ("opus", "haiku", CANONICAL["opus"])
+    assert [b.name for b in route.candidates] == ["a", "b"]
+
+
+def test_a_field_that_no_backend_honours_is_refused_with_its_path_and_the_backend() -> None:
+    schema = {"format": {"type": "json_schema", "schema": {"type": "object"}}}
+    with pytest.raises(InvalidRequest, match=r"output_config\.format.*'a'"):
+        Router({"haiku": [scripted("a")]}).route(ask(output_config=schema))
+
+
+def test_each_model_is_what_the_official_types_expect_and_says_who_serves_it() -> None:
+    models = Router({"haiku": [scripted("a")]}).models()
+    assert [m.line for m in models] == ["opus", "sonnet", "haiku"]
+    for model in models:
+        parsed = SdkModelInfo.model_validate(model.model_dump(), strict=False)
+        assert parsed.capabilities is not None
+        assert model.renga == {"tier": model.line, "served_by": "haiku", "backends": ["a"]}
