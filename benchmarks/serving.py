@@ -1,8 +1,8 @@
 """`make bench`: the issue's bars, measured on a real server through the official client.
 
 Start, memory, time to first token of unique prompts, time of a long output, three runs beside the
-machine's own rates in the same table. Bars in seconds hold on an otherwise idle machine; the load is
-printed so that a reader can tell. Knows nothing of renga's insides: it speaks HTTP only.
+machine's own rates in the same table. Bars in seconds hold on an otherwise idle machine; the load
+is printed so that a reader can tell. Knows nothing of renga's insides: it speaks HTTP only.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
-from machine import Machine, measure_machine
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.machine import Machine, measure_machine
 
 WORDS = (
     "order parcel invoice customer refund account password delivery street window number letter "

@@ -101,7 +101,7 @@ def test_a_mistake_is_named_with_what_would_be_accepted(
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(SetupError, match="cannot read the configuration nowhere.toml"):
+    with pytest.raises(SetupError, match=r"cannot read the configuration nowhere\.toml"):
         load_config(Path("nowhere.toml"), env={})
 
 

@@ -1,4 +1,4 @@
-"""The order of events and the fold. The oracle is the official SDK's own accumulator (tests/sdks)."""
+"""The order of events and the fold. Its oracle, the SDK's accumulator, is in tests/sdks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from renga.events import (
     BlockDelta,
     BlockStart,
     BlockStop,
+    Delta,
     DeltaUsage,
     Ending,
     Event,
@@ -35,6 +36,7 @@ from renga.events import (
     ordered,
 )
 from renga.types import (
+    ContentBlock,
     Message,
     RedactedThinkingBlock,
     TextBlock,
@@ -44,9 +46,7 @@ from renga.types import (
 )
 
 START = MessageStart(
-    message=Message(
-        id="msg_1", model="m", content=[], usage=Usage(input_tokens=7, output_tokens=1)
-    )
+    message=Message(id="msg_1", model="m", content=[], usage=Usage(input_tokens=7, output_tokens=1))
 )
 END = MessageDelta(
     delta=Ending(stop_reason="end_turn"), usage=DeltaUsage(output_tokens=3, input_tokens=7)
@@ -102,13 +102,13 @@ def test_block_indices_rise_by_one(index: int) -> None:
 
 @pytest.mark.parametrize("block", list(DELTAS_OF))
 def test_a_delta_of_another_blocks_type_is_refused(block: str) -> None:
-    blocks = {
+    blocks: dict[str, ContentBlock] = {
         "text": TextBlock(text=""),
         "thinking": ThinkingBlock(thinking="", signature=""),
         "tool_use": ToolUseBlock(id="t", name="n", input={}),
         "redacted_thinking": RedactedThinkingBlock(data="x"),
     }
-    deltas = [
+    deltas: list[Delta] = [
         TextDelta(text="a"),
         ThinkingDelta(thinking="a"),
         SignatureDelta(signature="a"),

@@ -48,7 +48,8 @@ def test_every_name_of_a_family_resolves_to_its_tier(name: str, tier: str) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt-4o", "claude", "claude-2.1", "claude-instant-1.2", "haiku-x", "claude-haikus-4", ""]
+    "name",
+    ["gpt-4o", "claude", "claude-2.1", "claude-instant-1.2", "haiku-x", "claude-haikus-4", ""],
 )
 def test_an_unknown_name_is_not_found_and_told_what_would_be(name: str) -> None:
     with pytest.raises(NotFound, match="accepted: haiku, sonnet, opus"):
@@ -89,7 +90,12 @@ def scripted(name: str) -> Backend:
 
 
 def ask(model: str = "haiku", **more: object) -> MessagesRequest:
-    body = {"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}], **more}
+    body = {
+        "model": model,
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": "hi"}],
+        **more,
+    }
     return MessagesRequest.model_validate(body)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from renga.backends import make_backend
 from renga.backends.base import Backend
@@ -23,7 +22,7 @@ from renga.ids import Ids, make_ids
 from renga.keys import Keys
 from renga.ledger import Ledger
 from renga.prices import load_prices
-from renga.routing import TIERS, Router, Tier
+from renga.routing import TIERS, Router
 
 Clock = Callable[[], float]
 
@@ -60,7 +59,7 @@ class App:
             keys = Keys(ledger.store, clock=clock)
             backends = await _start_backends(config, stack)
             tiers = {
-                cast(Tier, tier): [backends[name] for name in config.tiers[tier].backends]
+                tier: [backends[name] for name in config.tiers[tier].backends]
                 for tier in TIERS
                 if tier in config.tiers
             }

@@ -1,22 +1,22 @@
 """Who asks, and what the path tells back about the answer beside its events.
 
-A `Caller` travels down the path unchanged; its `receipt` is filled by the gateway, so that an edge can
-set headers and print costs without a second way through the code. Knows no keys and no HTTP.
+A `Caller` travels down the path unchanged; its `receipt` is filled by the gateway, so that an edge
+can set headers and print costs without a second way through the code. Knows no keys and no HTTP.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from renga.prices import NO_TOKENS, Service, Tokens
+from renga.prices import NO_TOKENS, PricedTier, Service, Tokens
 
 
 @dataclass
 class Receipt:
-    """What is known of an answer while it is made. `cost_usd` is exact, known after the last event."""
+    """What is known of an answer while it is made. `cost_usd` is exact, known after the end."""
 
-    tier: str = ""
-    served_tier: str = ""
+    tier: PricedTier = "haiku"
+    served_tier: PricedTier = "haiku"
     model: str = ""
     backend: str = ""
     tokens: Tokens = NO_TOKENS

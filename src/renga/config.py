@@ -33,7 +33,7 @@ def _setting(default: Any, about: str, *, least: float | None = None) -> Any:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """[server]"""
+    """The table [server]."""
 
     host: str = _setting("127.0.0.1", "address to listen on; a public one needs a key first")
     port: int = _setting(8787, "port to listen on; 0 takes a free one", least=0)
@@ -45,7 +45,7 @@ class ServerConfig:
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """[backends.NAME]. Which keys apply depends on `kind`."""
+    """A table [backends.NAME]. Which keys apply depends on `kind`."""
 
     name: str = ""
     kind: Literal["local", "scripted"] = _setting("local", "what it is")
@@ -67,7 +67,7 @@ class BackendConfig:
 
 @dataclass(frozen=True)
 class TierConfig:
-    """[tiers.NAME]"""
+    """A table [tiers.NAME]."""
 
     name: str = ""
     backends: tuple[str, ...] = _setting((), "names of backends, in order of preference")
@@ -75,7 +75,7 @@ class TierConfig:
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """[store]"""
+    """The table [store]."""
 
     url: str = _setting("sqlite", "`sqlite` keeps renga.db in the state folder")
 

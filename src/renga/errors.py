@@ -31,7 +31,7 @@ class RengaError(Exception):
     """Base of every error that reaches a caller.
 
     Args:
-        message: one sentence that a person can act on; begins with the field's path where there is one.
+        message: one sentence that a person can act on; begins with the field's path if there is one.
         retry_after: seconds after which a retry may succeed, where that is known.
     """
 
@@ -145,7 +145,7 @@ class Overloaded(RengaError):
 
 
 class SetupError(Exception):
-    """What stops the program before it serves: a message and a hint, printed as two lines at most."""
+    """What stops the program before it serves: a message and a hint, two lines at most."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -18,7 +18,7 @@ from renga.events import Event, MessageDelta, MessageStart, ordered
 from renga.ids import Ids
 from renga.ledger import Ledger, Status
 from renga.prices import Price, dollars
-from renga.routing import Route, Router
+from renga.routing import Route, Router, Tier
 from renga.types import MessagesRequest, Prompt
 
 Clock = Callable[[], float]
@@ -34,7 +34,7 @@ class Gateway:
         *,
         router: Router,
         ledger: Ledger,
-        prices: Mapping[str, Price],
+        prices: Mapping[Tier, Price],
         clock: Clock,
         ids: Ids,
         layers: Sequence[Layer] = (),
@@ -123,10 +123,7 @@ class Gateway:
 
     def _close(self, caller: Caller, closing: _Closing) -> None:
         receipt = caller.receipt
-        price = self._prices[receipt.served_tier].for_service(caller.service)
-        cost = price.cost(receipt.tokens)
-        receipt.cost_usd = None if cost is None else dollars(cost)
-        self._ledger.close_answer(
+        cost = self._ledger.close_answer(
             caller.request_id,
             status=closing.status,
             stop_reason=closing.stop_reason,
@@ -136,6 +133,7 @@ class Gateway:
             error_type=closing.error_type,
             first_token_at=closing.first_token_at,
         )
+        receipt.cost_usd = None if cost is None else dollars(cost)
 
     def _sign(self, event: Event, caller: Caller) -> Event:
         """Our id and the tier's canonical name on the message, whoever made it."""
@@ -146,7 +144,7 @@ class Gateway:
 
 
 class _Closing:
-    """How a stream ended, as the ledger wants it. Starts as cancelled: what nobody finished was left."""
+    """How a stream ended, for the ledger. What nobody finished was left: cancelled."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -174,4 +172,3 @@ def _note(caller: Caller, route: Route, backend: str) -> None:
     receipt = caller.receipt
     receipt.tier, receipt.served_tier = route.tier, route.served_tier
     receipt.model, receipt.backend = route.model, backend
-

@@ -1,8 +1,8 @@
 """Model name -> tier -> candidate backends.
 
 Owns the rule how names resolve: a tier's own name, renga's canonical ids, every Claude name by its
-family, and the operator's aliases; anything else is a 404. And the rule who serves a tier that is not
-configured: the next larger one that is, else the largest there is. It calls no backend.
+family, and the operator's aliases; anything else is a 404. And the rule who serves a tier that is
+not configured: the next larger one that is, else the largest there is. It calls no backend.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CANONICAL: dict[Tier, str] = {
 CREATED_AT = "2026-11-22T00:00:00Z"
 
 # claude-haiku-4-5, claude-haiku-4.5, claude-3-5-haiku-latest, claude-opus-4-1@20250805,
-# anthropic/claude-sonnet-5, claude-sonnet-4-5[1m]: a family, and around it only numbers and "latest".
+# anthropic/claude-sonnet-5, claude-sonnet-4-5[1m]: a family, around it only numbers and "latest".
 _CLAUDE = re.compile(
     r"(?:anthropic[/.])?claude-"
     r"(?:\d+(?:[.-]\d+)*-)?"
@@ -74,7 +74,7 @@ def tier_of(name: str, aliases: Mapping[str, str] | None = None) -> Tier:
 
 
 def serving_tier(tier: Tier, configured: Sequence[Tier]) -> Tier:
-    """The configured tier that serves `tier`: itself, the next larger, else the largest there is."""
+    """The tier that serves `tier`: itself, the next larger configured, else the largest."""
     ranked = [t for t in TIERS if t in configured]
     larger = [t for t in ranked if TIERS.index(t) >= TIERS.index(tier)]
     return larger[0] if larger else ranked[-1]

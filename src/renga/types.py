@@ -1,8 +1,8 @@
 """The Messages vocabulary: requests, content blocks, usage, messages, models.
 
-Owns the rule that the wire's words are the internal ones: every edge, layer and backend speaks these
-types and no others. Imports nothing of ours. Fields and blocks that renga cannot honour yet are named
-in tables here, so that they are refused by name and never ignored in silence. It does not know
+Owns the rule that the wire's words are the internal ones: every edge, layer and backend speaks
+these types and no others. Imports nothing of ours. Fields and blocks that renga cannot honour yet
+are named in tables here, so that they are refused by name and never ignored in silence. It does not know
 versions of the API (`http.versions`), tiers (`routing`) or models' capabilities (`backends.base`).
 
 Source of fields: the types of the official `anthropic` package, 2.12.
@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 MAX_MESSAGES = 100_000  # "Limits" of the API's Messages reference
 MAX_OUTPUT_TOKENS = 128_000
 
-# Top-level fields of the API that a later edition honours. Sent with a value other than null they are
-# a 400 that names them; the sentence says what to do instead, where there is something.
+# Top-level fields of the API that a later edition honours. Sent with a value other than null they
+# are a 400 that names them; the sentence says what to do instead, where there is something.
 UNSUPPORTED_FIELDS: dict[str, str] = {
     "tools": "tool use is not supported by this server yet; leave it out",
     "tool_choice": "tool use is not supported by this server yet; leave it out",
@@ -335,7 +335,7 @@ class OutputDetails(Wire):
 
 
 class Usage(Wire):
-    """Tokens by class. Input classes are disjoint: their sum is the prompt (lessons: no class twice)."""
+    """Tokens by class. Input classes are disjoint: their sum is the prompt."""
 
     input_tokens: int
     cache_creation_input_tokens: int = 0

@@ -1,8 +1,8 @@
 """The Backend protocol, what a backend can do, and one attempt on it.
 
-Owns the rule that a backend yields the Messages events and nothing else, and counts what it produces
-in the attempt as it goes, so that a caller who leaves is charged what was made. Retry, timeouts and
-recording are backends that wrap a backend. It does not know tiers, prices or HTTP.
+Owns the rule that a backend yields the Messages events and nothing else, and counts what it
+produces in the attempt as it goes, so that a caller who leaves is charged what was made. Retry,
+timeouts and recording are backends that wrap a backend. It does not know tiers or HTTP.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Attempt:
             self.stop_reason = event.delta.stop_reason
 
     def tokens(self) -> Tokens:
-        """What the ledger books. An attempt that ended before its prompt was counted used nothing."""
+        """What the ledger books; an attempt that ended before its prompt was counted used none."""
         return Tokens(
             input=self.input or 0,
             cache_read=self.cache_read,
@@ -129,5 +129,5 @@ class Backend(Protocol):
 def refuse(name: str, field_path: str) -> InvalidRequest:
     """The 400 for a field that backend `name` cannot honour."""
     return InvalidRequest(
-        f"{field_path}: backend '{name}' cannot honour this field; leave it out or ask another model"
+        f"{field_path}: backend '{name}' cannot honour this; leave it out or ask another model"
     )

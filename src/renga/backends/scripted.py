@@ -1,8 +1,8 @@
 """A backend that says what it is told: deterministic, with delays and faults on request.
 
-For tests of the path, for docs and for clients' own tests. It runs no model and claims none. Without
-a script it repeats the last user turn. Tokens are pieces of four UTF-8 bytes, so counts are exact and
-easy to check by hand.
+For tests of the path, for docs and for clients' own tests. It runs no model and claims none.
+Without a script it repeats the last user turn. Tokens are pieces of four UTF-8 bytes, so counts are
+exact and easy to check by hand.
 """
 
 from __future__ import annotations
