@@ -1,9 +1,10 @@
 """What tokens cost: token counts by class, prices, the price card of the tiers. Integers only.
 
-Owns the arithmetic of rule 11. One pico-dollar is a millionth of a millionth of a dollar, so a price of
-one dollar per million tokens is 1,000,000 pico-dollars per token, and a tenth of seven cents per million
-still is a whole number. Tokens times price is therefore exact: nothing is rounded after the price card,
-and the card refuses a price that is not whole instead of rounding it.
+Owns the arithmetic of rule 11. One pico-dollar is a millionth of a millionth of a dollar, so a
+price of one dollar per million tokens is 1,000,000 pico-dollars per token, and a tenth of seven
+cents per million still is a whole number. Tokens times price is therefore exact: nothing is
+rounded after the price card, and the card refuses a price that is not whole instead of rounding
+it.
 
 Does not know requests, rows or databases.
 """
@@ -21,9 +22,7 @@ from typing import Final, Literal, get_args
 from renga.errors import SetupError
 
 Service = Literal["standard", "batch"]
-PricedTier = Literal["haiku", "sonnet", "opus"]
 
-TIERS: Final[tuple[PricedTier, ...]] = get_args(PricedTier)
 SERVICES: Final[tuple[Service, ...]] = get_args(Service)
 
 PICO: Final = 10**12
@@ -33,8 +32,8 @@ PICO_PER_TOKEN: Final = 10**6
 """One dollar per million tokens, in pico-dollars per token."""
 
 LARGEST: Final = 10**9
-"""Bound of a token count and of a price ($1,000 per million tokens): five classes at the bound come to
-5e18, which a signed 64-bit column (9.2e18) still holds."""
+"""Bound of a token count and of a price ($1,000 per million tokens): five classes at the bound
+come to 5e18, which a signed 64-bit column (9.2e18) still holds."""
 
 _CLASSES: Final = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 
@@ -44,18 +43,22 @@ def _check(owner: str, name: str, value: object, *, optional: bool) -> None:
         return
     if type(value) is not int or not 0 <= value <= LARGEST:
         unit = "tokens" if optional else "pico-dollars per token"
-        raise ValueError(f"{owner}.{name}: {value!r}; accepted: an integer of {unit}, 0 to {LARGEST}")
+        raise ValueError(
+            f"{owner}.{name}: {value!r}; accepted: an integer of {unit}, 0 to {LARGEST}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """Token counts of one answer or attempt, by disjoint classes; None means not known, never 0.
 
-    The first four classes add up to the prompt. `reused` counts prompt tokens read from the prefix tree
-    without `cache_control`: they are part of `input`, billed as input, and added to nothing.
+    The first four classes add up to the prompt. `reused` counts prompt tokens read from the
+    prefix tree without `cache_control`: they are part of `input`, billed as input, and added to
+    nothing.
 
     Raises:
-        ValueError: a count is negative, not an integer or above `LARGEST`; `reused` is above `input`.
+        ValueError: a count is negative, not an integer or above `LARGEST`; `reused` is above
+        `input`.
     """
 
     input: int | None = None
@@ -133,8 +136,8 @@ class Price:
         whole, rest = divmod(getattr(self, name) * self.batch_percent, 100)
         if rest:
             raise ValueError(
-                f"price.{name}: {getattr(self, name)} at {self.batch_percent}% is not a whole number of "
-                "pico-dollars per token; accepted: a price whose reduced price is whole"
+                f"price.{name}: {getattr(self, name)} at {self.batch_percent}% is not whole "
+                "pico-dollars; accepted: a price whose reduced price is whole"
             )
         return int(whole)
 
@@ -152,8 +155,8 @@ class Price:
 def dollars(pico: int) -> str:
     """Pico-dollars as a decimal string of dollars: exact, no exponent, no trailing zeros.
 
-    A pico-dollar is the twelfth decimal place, so this too rounds nothing; half-even rounding at twelve
-    places would give the same string.
+    A pico-dollar is the twelfth decimal place, so this too rounds nothing; half-even rounding at
+    twelve places would give the same string.
     """
     whole, rest = divmod(abs(pico), PICO)
     sign = "-" if pico < 0 else ""
@@ -162,11 +165,12 @@ def dollars(pico: int) -> str:
 
 def load_prices(
     overrides: Mapping[str, Mapping[str, object]] | None = None,
-) -> Mapping[PricedTier, Price]:
+) -> Mapping[str, Price]:
     """The price card of the package, with `overrides` over it: tier -> price.
 
-    An override names dollars per million tokens, `{"haiku": {"input": "0.8", "output": 4}}`; classes that
-    it leaves out keep the card's value, where cache classes are factors of the (overridden) input price.
+    An override names dollars per million tokens, `{"haiku": {"input": "0.8", "output": 4}}`;
+    classes that it leaves out keep the card's value, where cache classes are factors of the
+    (overridden) input price.
 
     Raises:
         SetupError: an unknown tier or field, or a price that is not a whole number of pico-dollars.
@@ -175,12 +179,13 @@ def load_prices(
         (resources.files("renga") / "prices.toml").read_text(encoding="utf-8"), parse_float=Decimal
     )
     given = overrides or {}
-    _refuse_unknown("prices", given, TIERS)
+    tiers = tuple(card["tiers"])
+    _refuse_unknown("prices", given, tiers)
     for tier, values in given.items():
         _refuse_unknown(f"prices.{tier}", values, (*_CLASSES, "batch"))
     factors = card["factors"]
     return MappingProxyType(
-        {tier: _price(tier, card["tiers"][tier], factors, given.get(tier, {})) for tier in TIERS}
+        {tier: _price(tier, card["tiers"][tier], factors, given.get(tier, {})) for tier in tiers}
     )
 
 

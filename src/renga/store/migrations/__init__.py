@@ -1,0 +1,1 @@
+"""Alembic's folder: run by `renga.store.database` at open, not imported otherwise."""

@@ -1,0 +1,132 @@
+"""The tables. Every column is explained in docs/ledger.md, which a test holds complete.
+
+Times are integer microseconds since 1970 (`_us`), money is integer pico-dollars (`_pico`). What
+is not known is NULL, never 0. A change here needs a migration beside the others, and `HEAD` set
+to it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    text,
+)
+
+HEAD: Final = "0001"
+"""The newest migration; a database that is at it is opened without loading Alembic."""
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _tokens() -> list[Column[int]]:
+    names = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reused")
+    return [Column(f"{name}_tokens", BigInteger) for name in names]
+
+
+def _prices() -> list[Column[int]]:
+    names = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+    return [Column(f"{name}_price_pico", BigInteger, nullable=False) for name in names]
+
+
+instances: Final = Table(
+    "instances",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("started_us", BigInteger, nullable=False),
+    Column("renewed_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("closed_us", BigInteger),
+)
+
+answers: Final = Table(
+    "answers",
+    metadata,
+    Column("request_id", String, primary_key=True),
+    Column("instance_id", String, ForeignKey("instances.instance_id"), nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("key_id", String),
+    Column("tier", String, nullable=False),
+    Column("served_tier", String),
+    Column("model_requested", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("backend", String),
+    Column("service", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("stop_reason", String),
+    Column("error_type", String),
+    *_tokens(),
+    *_prices(),
+    Column("cost_pico", BigInteger),
+    Column("received_us", BigInteger, nullable=False),
+    Column("first_token_us", BigInteger),
+    Column("closed_us", BigInteger),
+    Column("closed_by", String),
+    Column("notes", String),
+    Index(None, "received_us", "request_id"),
+    Index(None, "workspace", "received_us"),
+    Index(
+        "ix_answers_open",
+        "instance_id",
+        sqlite_where=text("status = 'open'"),
+        postgresql_where=text("status = 'open'"),
+    ),
+)
+
+attempts: Final = Table(
+    "attempts",
+    metadata,
+    Column("request_id", String, ForeignKey("answers.request_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("instance_id", String, ForeignKey("instances.instance_id"), nullable=False),
+    Column("backend", String, nullable=False),
+    Column("layer", String),
+    Column("status", String, nullable=False),
+    Column("error", String),
+    *_tokens(),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("first_token_us", BigInteger),
+    Column("closed_us", BigInteger),
+    Column("closed_by", String),
+    Index(
+        "ix_attempts_open",
+        "instance_id",
+        sqlite_where=text("status = 'open'"),
+        postgresql_where=text("status = 'open'"),
+    ),
+)
+
+workspaces: Final = Table(
+    "workspaces",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+keys: Final = Table(
+    "keys",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("workspace", String, ForeignKey("workspaces.workspace"), nullable=False),
+    Column("lookup", String, nullable=False, unique=True),
+    Column("salt", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("disabled_us", BigInteger),
+)
