@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from renga.prices import NO_TOKENS, PricedTier, Service, Tokens
+from renga.prices import NO_TOKENS, Service, Tokens
 
 
 @dataclass
 class Receipt:
     """What is known of an answer while it is made. `cost_usd` is exact, known after the end."""
 
-    tier: PricedTier = "haiku"
-    served_tier: PricedTier = "haiku"
+    tier: str = ""
+    served_tier: str = ""
     model: str = ""
     backend: str = ""
     tokens: Tokens = NO_TOKENS

@@ -31,25 +31,28 @@ class RengaError(Exception):
     """Base of every error that reaches a caller.
 
     Args:
-        message: one sentence that a person can act on; begins with the field's path if there is one.
+        message: a sentence that a person can act on; begins with the field's path if there is one.
         retry_after: seconds after which a retry may succeed, where that is known.
+        code: the API's finer `error_code`, where it has one for this case.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
+        self.code = code
 
     def envelope(self, request_id: str | None) -> dict[str, Any]:
         """The body on the wire, also the data of `event: error`."""
-        return {
-            "type": "error",
-            "error": {"type": self.type, "message": self.message},
-            "request_id": request_id,
-        }
+        error: dict[str, Any] = {"type": self.type, "message": self.message}
+        if self.code is not None:
+            error["details"] = {"error_code": self.code}
+        return {"type": "error", "error": error, "request_id": request_id}
 
     def headers(self) -> dict[str, str]:
         """`retry-after` in whole seconds, rounded up so that nobody comes too early."""

@@ -18,7 +18,7 @@ from renga.events import Event, MessageDelta, MessageStart, ordered
 from renga.ids import Ids
 from renga.ledger import Ledger, Status
 from renga.prices import Price, dollars
-from renga.routing import Route, Router, Tier
+from renga.routing import Route, Router
 from renga.types import MessagesRequest, Prompt
 
 Clock = Callable[[], float]
@@ -34,7 +34,7 @@ class Gateway:
         *,
         router: Router,
         ledger: Ledger,
-        prices: Mapping[Tier, Price],
+        prices: Mapping[str, Price],
         clock: Clock,
         ids: Ids,
         layers: Sequence[Layer] = (),

@@ -2,8 +2,8 @@
 
 Owns the rule that the wire's words are the internal ones: every edge, layer and backend speaks
 these types and no others. Imports nothing of ours. Fields and blocks that renga cannot honour yet
-are named in tables here, so that they are refused by name and never ignored in silence. It does not know
-versions of the API (`http.versions`), tiers (`routing`) or models' capabilities (`backends.base`).
+are named in tables here, so that they are refused by name and never ignored in silence. It does
+not know versions of the API (`http.versions`), tiers (`routing`) or what a backend can do.
 
 Source of fields: the types of the official `anthropic` package, 2.12.
 """
@@ -12,7 +12,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_MESSAGES = 100_000  # "Limits" of the API's Messages reference
@@ -70,13 +78,22 @@ class CacheControl(Wire):
     ttl: Literal["5m", "1h"] | None = None
 
 
+def _no_citations(value: Any) -> Any:
+    if value is None or value == []:
+        return None
+    raise PydanticCustomError(
+        "citations_unsupported",
+        "citations are not supported by this server yet; leave them out or send null",
+    )
+
+
 class TextParam(Wire):
     """A text block in a request."""
 
     type: Literal["text"]
     text: str
     cache_control: CacheControl | None = None
-    citations: None = None
+    citations: Annotated[None, BeforeValidator(_no_citations)] = None
 
 
 def _supported_block(value: Any) -> Any:
@@ -132,15 +149,18 @@ class MessageParam(Wire):
     role: Annotated[Literal["user", "assistant"], BeforeValidator(_known_role)]
     content: Blocks
 
-    @model_validator(mode="after")
-    def _not_empty(self) -> MessageParam:
-        if not self.content and self.role == "user":
+    @field_validator("content")
+    @classmethod
+    def _not_empty(cls, content: list[TextParam], turn: ValidationInfo) -> list[TextParam]:
+        if turn.data.get("role") != "user":
+            return content
+        if not content:
             raise PydanticCustomError("content_empty", "user messages must have non-empty content")
-        if self.role == "user" and not any(b.text.strip() for b in self.content):
+        if not any(block.text.strip() for block in content):
             raise PydanticCustomError(
                 "content_empty", "text content blocks must contain non-whitespace text"
             )
-        return self
+        return content
 
 
 class JsonFormat(Wire):
@@ -152,11 +172,19 @@ class JsonFormat(Wire):
     json_schema: dict[str, Any] = Field(alias="schema")
 
 
+def _no_effort(value: Any) -> Any:
+    if value is None:
+        return None
+    raise PydanticCustomError(
+        "effort_unsupported", "effort is not supported by this server yet; leave it out"
+    )
+
+
 class OutputConfig(Wire):
     """How the answer is to look."""
 
     format: JsonFormat | None = None
-    effort: None = None
+    effort: Annotated[None, BeforeValidator(_no_effort)] = None
 
 
 class Metadata(Wire):
