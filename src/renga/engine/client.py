@@ -1,0 +1,280 @@
+"""The engine as the rest of the program sees it: asyncio in, a process behind.
+
+Owned rules: every `generate` ends, by `Finished` or by an exception, also when the process dies; a
+generator that is closed early is cancelled in the engine; a process that dies is started again. It
+does not know what a request means.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncGenerator
+
+from renga.engine.messages import (
+    LENGTH_BYTES,
+    Cancel,
+    Drain,
+    EngineSettings,
+    Failed,
+    Finished,
+    FromEngine,
+    Output,
+    Ready,
+    Refused,
+    Started,
+    Stats,
+    Submit,
+    ToEngine,
+    frame,
+    read_from_engine,
+)
+
+Event = Started | Output | Finished
+
+_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_READ_BYTES = 1 << 16
+_LEAVE_SECONDS = 2.0
+
+
+class EngineError(Exception):
+    """What the engine could not do. The classes below say which."""
+
+
+class EngineStartError(EngineError):
+    """The model could not be loaded; the sentence says why."""
+
+
+class EngineDied(EngineError):
+    """The engine's process ended, or did not come back in time."""
+
+
+class EngineOverloaded(EngineError):
+    """The queue is full. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the engine's queue is full; try again in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class EngineClient:
+    """One engine process and its open requests. Made by `start`, ended by `aclose`."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._open: dict[str, asyncio.Queue[Event | Refused | EngineDied]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._up = asyncio.Event()
+        self._facts: Ready | None = None
+        self._stats: Stats | None = None
+        self._failure: str | None = None
+        self._closing = False
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, settings: EngineSettings) -> "EngineClient":
+        """Start the process and wait for its model; EngineStartError where that fails."""
+        client = cls(settings)
+        await client._spawn()
+        try:
+            async with asyncio.timeout(settings.start_seconds):
+                await client._read_ready()
+        except TimeoutError as error:
+            await client._kill()
+            seconds = settings.start_seconds
+            raise EngineStartError(f"the model did not load within {seconds:.0f} s") from error
+        except EngineDied as error:
+            await client._kill()
+            raise EngineStartError(str(error)) from error
+        # Kept and awaited in `aclose`: its life is the client's, not that of a block of code.
+        client._supervisor = asyncio.get_running_loop().create_task(client._supervise())
+        return client
+
+    @property
+    def facts(self) -> Ready:
+        """What the model is: as the process said when it was last ready."""
+        assert self._facts is not None, "facts are there once start() has returned"
+        return self._facts
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is up and its model loaded."""
+        return self._up.is_set()
+
+    @property
+    def process_id(self) -> int | None:
+        """The process's id; None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    def stats(self) -> Stats | None:
+        """The figures that the process last sent; None before it sent any."""
+        return self._stats
+
+    async def generate(self, submit: Submit) -> AsyncGenerator[Event, None]:
+        """Run a request: `Started`, some `Output`, then `Finished`.
+
+        `submit.id` must not be in use. Close the generator (`aclosing`) to cancel. Raises
+        EngineOverloaded where the queue is full, and EngineDied where the process ends meanwhile or
+        does not come back within the settings' `start_seconds`.
+        """
+        await self._wait_until_up()
+        if submit.id in self._open:
+            raise ValueError(f"id {submit.id!r} is in use")
+        queue: asyncio.Queue[Event | Refused | EngineDied] = asyncio.Queue()
+        self._open[submit.id] = queue
+        ended = False
+        try:
+            self._send(submit)
+            while not ended:
+                event = await queue.get()
+                ended = not isinstance(event, Started | Output)
+                if isinstance(event, EngineDied):
+                    raise event
+                if isinstance(event, Refused):
+                    raise EngineOverloaded(event.retry_after)
+                yield event
+        finally:
+            self._open.pop(submit.id, None)
+            if not ended:
+                self._send(Cancel(submit.id))
+
+    async def aclose(self, drain_seconds: float = 0.0) -> None:
+        """End the process; with `drain_seconds`, let open requests finish for so long first."""
+        self._closing = True
+        process = self._process
+        if process is not None and drain_seconds > 0:
+            self._send(Drain())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), drain_seconds)
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _LEAVE_SECONDS)
+        await self._kill()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        self._lose("the engine was closed")
+
+    async def _wait_until_up(self) -> None:
+        if self._closing:
+            raise EngineDied("the engine is closed")
+        try:
+            async with asyncio.timeout(self._settings.start_seconds):
+                await self._up.wait()
+        except TimeoutError as error:
+            raise EngineDied(self._failure or "the engine is not up") from error
+
+    async def _supervise(self) -> None:
+        """Read what the process says until it ends; then start it again, ever more slowly."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            begun = loop.time()
+            await self._read_events()
+            await self._kill()
+            self._lose("the engine's process ended")
+            if self._closing:
+                return
+            if loop.time() - begun > _BACKOFF_SECONDS[-1]:
+                failures = 0
+            while not self._up.is_set() and not self._closing:
+                await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
+                failures += 1
+                await self._restart()
+
+    async def _restart(self) -> None:
+        try:
+            await self._spawn()
+            async with asyncio.timeout(self._settings.start_seconds):
+                await self._read_ready()
+        except (EngineDied, TimeoutError, OSError) as error:
+            self._failure = str(error) or "the model did not load in time"
+            await self._kill()
+
+    async def _spawn(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "renga.engine.process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        self._write(frame(self._settings))
+
+    async def _read_ready(self) -> None:
+        """Wait for the first frame: the facts, or why there are none."""
+        stream = self._stdout()
+        try:
+            head = await stream.readexactly(LENGTH_BYTES)
+            body = await stream.readexactly(int.from_bytes(head, "big"))
+        except asyncio.IncompleteReadError as error:
+            raise EngineDied("the engine's process ended while loading the model") from error
+        first = read_from_engine(body)[0]
+        if isinstance(first, Failed):
+            raise EngineDied(first.message)
+        assert isinstance(first, Ready)
+        self._facts = first
+        self._up.set()
+
+    async def _read_events(self) -> None:
+        """Hand every frame's messages to the requests they belong to, until the pipe ends."""
+        stream = self._stdout()
+        buffer = bytearray()
+        while data := await stream.read(_READ_BYTES):
+            buffer += data
+            while len(buffer) >= LENGTH_BYTES:
+                end = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "big")
+                if len(buffer) < end:
+                    break
+                self._hand_out(read_from_engine(bytes(buffer[LENGTH_BYTES:end])))
+                del buffer[:end]
+
+    def _hand_out(self, events: list[FromEngine]) -> None:
+        for event in events:
+            if isinstance(event, Stats):
+                self._stats = event
+            elif isinstance(event, Started | Output | Finished | Refused):
+                # A request that was cancelled here is not there any more.
+                queue = self._open.get(event.id)
+                if queue is not None:
+                    queue.put_nowait(event)
+
+    def _lose(self, sentence: str) -> None:
+        """Everything that is open ends: whatever the process knew of it is gone."""
+        self._up.clear()
+        for queue in self._open.values():
+            queue.put_nowait(EngineDied(sentence))
+
+    def _stdout(self) -> asyncio.StreamReader:
+        stream = None if self._process is None else self._process.stdout
+        assert stream is not None, "the process was started with a pipe"
+        return stream
+
+    def _send(self, message: ToEngine) -> None:
+        self._write(frame([message]))
+
+    def _write(self, data: bytes) -> None:
+        # A pipe that is gone needs no word here: the reader sees the same end and reports it.
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._process.stdin.write(data)
+
+    async def _kill(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        self._process = None
+
+
+__all__ = [
+    "EngineClient",
+    "EngineDied",
+    "EngineError",
+    "EngineOverloaded",
+    "EngineStartError",
+    "Event",
+]

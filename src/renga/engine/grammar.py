@@ -1,0 +1,63 @@
+"""Grammars that an answer must follow: token masks by llguidance, one matcher for each sequence.
+
+Owned rules: an invalid grammar is an error before its request starts; an end-of-turn token is
+allowed exactly where the grammar may end; when nothing can follow, the answer is complete.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from llguidance import LLMatcher, LLTokenizer
+
+
+class GrammarError(Exception):
+    """A grammar that cannot be used; the sentence says why."""
+
+
+class Grammars:
+    """Compiles grammars for one model. The tokenizer's tables are built when first needed."""
+
+    def __init__(self, tokenizer: Path, vocab: int, end_ids: list[int]) -> None:
+        self._path = tokenizer
+        self._vocab = vocab
+        self._end_ids = end_ids
+        self._tokenizer: LLTokenizer | None = None
+
+    def compile(self, grammar: str) -> "GrammarMask":
+        """A matcher at the beginning of that grammar (llguidance's JSON or Lark text)."""
+        if self._tokenizer is None:
+            text = self._path.read_text(encoding="utf-8")
+            self._tokenizer = LLTokenizer(text, n_vocab=self._vocab, eos_token=self._end_ids)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        if matcher.is_error():
+            raise GrammarError(f"grammar: {matcher.get_error()}")
+        return GrammarMask(matcher, self._vocab)
+
+
+class GrammarMask:
+    """Where one answer stands in its grammar."""
+
+    def __init__(self, matcher: LLMatcher, vocab: int) -> None:
+        self._matcher = matcher
+        self._vocab = vocab
+        self._bits = np.zeros((vocab + 31) // 32, dtype=np.int32)
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """Flags of the tokens that may come next, for every id of the model."""
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        bytes_ = self._bits.view(np.uint8)
+        flags = np.unpackbits(bytes_, count=self._vocab, bitorder="little").view(np.bool_)
+        if not flags.any():
+            raise GrammarError(f"grammar: no token may follow: {self._matcher.get_error()}")
+        return flags
+
+    def accept(self, token: int) -> None:
+        """Move on by a sampled token."""
+        if not self._matcher.consume_token(token):
+            raise GrammarError(f"grammar: token {token} refused: {self._matcher.get_error()}")
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing may follow."""
+        return bool(self._matcher.is_stopped())

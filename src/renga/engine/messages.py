@@ -1,0 +1,186 @@
+"""What the engine's process and its client say to each other: msgpack arrays of tagged structs.
+
+Each frame on the pipe is a 4-byte big-endian length and that many bytes: one array of messages. The
+first frame to the engine holds its settings alone. This is the whole vocabulary; who sends what, and
+when, is in the docstrings. It knows neither pipes nor processes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+Lane = Literal["interactive", "batch"]
+Precision = Literal["serving", "exact"]
+Reason = Literal["end_turn", "stop_sequence", "max_tokens", "window", "cancelled", "error"]
+
+LENGTH_BYTES = 4
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one engine is started. Sizes in bytes or tokens, times in seconds.
+
+    `exact` computes in float32 throughout, so that batching, chunking and reuse cannot change a
+    greedy answer; `serving` uses what the machine does fastest.
+    """
+
+    model: str
+    threads: int | None = None
+    """Inference threads; None lets the runtime use every core it may."""
+    precision: Precision = "serving"
+    max_running: int = 32
+    """Sequences that decode or prefill together."""
+    max_waiting: int = 256
+    """Sequences that may queue beyond those; then `Refused`."""
+    step_tokens: int = 256
+    """Tokens that one step may compute: what bounds the pause between two tokens of a stream."""
+    kv_bytes: int | None = None
+    """Memory for KV blocks; None keeps two full windows where those fit in about 400 MiB."""
+    window: int | None = None
+    """Longest prompt and answer together; None takes the model's, at most 32,768."""
+    start_seconds: float = 30.0
+    """How long a start or a restart may take before calls that wait for it give up."""
+
+
+# To the engine.
+
+
+class Submit(msgspec.Struct, tag="submit", kw_only=True):
+    """One request. `salt` separates those who must not share blocks: the workspace.
+
+    `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text).
+    """
+
+    id: str
+    salt: str
+    prompt: list[int]
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: list[str] = []
+    grammar: str | None = None
+    lane: Lane = "interactive"
+
+
+class Cancel(msgspec.Struct, tag="cancel"):
+    """End that request now; unknown ids are ignored, for it may just have finished."""
+
+    id: str
+
+
+class Drain(msgspec.Struct, tag="drain"):
+    """Take nothing new: finish what runs and waits, then leave."""
+
+
+ToEngine = Submit | Cancel | Drain
+
+
+# From the engine.
+
+
+class Ready(msgspec.Struct, tag="ready", kw_only=True):
+    """The model is loaded; its facts. Sent once, first."""
+
+    window: int
+    vocab: int
+    block_size: int
+    blocks: int
+    kv_bytes: int
+    load_seconds: float
+    threads: int
+    precision: Precision
+
+
+class Failed(msgspec.Struct, tag="failed"):
+    """The model could not be loaded; the process ends after it."""
+
+    message: str
+
+
+class Started(msgspec.Struct, tag="started"):
+    """The prompt is computed; the first token follows. `reused` tokens were read from blocks."""
+
+    id: str
+    prompt_tokens: int
+    reused_tokens: int
+
+
+class Output(msgspec.Struct, tag="output"):
+    """What one step added: every token it produced, and the text that is certain by now.
+
+    Text that may turn out to begin a stop sequence, or a character that is not complete, is held
+    back; special tokens have no text.
+    """
+
+    id: str
+    tokens: list[int]
+    text: str
+
+
+class Finished(msgspec.Struct, tag="finished", kw_only=True):
+    """The last message about a request. `error` is a sentence where `reason` is "error"."""
+
+    id: str
+    reason: Reason
+    stop_sequence: str | None = None
+    prompt_tokens: int
+    reused_tokens: int
+    output_tokens: int
+    error: str | None = None
+
+
+class Refused(msgspec.Struct, tag="refused"):
+    """The queue is full; `retry_after` seconds is when today's queue will have been started."""
+
+    id: str
+    reason: Literal["overloaded", "draining"]
+    retry_after: float
+
+
+class Stats(msgspec.Struct, tag="stats", kw_only=True):
+    """A snapshot, sent with a flush a few times a second while something runs, and when idle."""
+
+    running: int
+    waiting: int
+    blocks: int
+    free_blocks: int
+    """Blocks that a new sequence could take, cached ones included."""
+    cached_blocks: int
+    """Of those, the ones that hold a reusable prefix."""
+    steps: int
+    preemptions: int
+    prompt_tokens: int
+    reused_tokens: int
+    output_tokens: int
+
+
+FromEngine = Ready | Failed | Started | Output | Finished | Refused | Stats
+
+_encoder = msgspec.msgpack.Encoder()
+_to_engine = msgspec.msgpack.Decoder(list[ToEngine])
+_from_engine = msgspec.msgpack.Decoder(list[FromEngine])
+_settings = msgspec.msgpack.Decoder(EngineSettings)
+
+
+def frame(messages: Sequence[ToEngine] | Sequence[FromEngine] | EngineSettings) -> bytes:
+    """The bytes on the pipe of some messages, or of the settings that begin it."""
+    body = _encoder.encode(messages)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def read_to_engine(body: bytes) -> list[ToEngine]:
+    """The messages of one frame to the engine."""
+    return _to_engine.decode(body)
+
+
+def read_from_engine(body: bytes) -> list[FromEngine]:
+    """The messages of one frame from the engine."""
+    return _from_engine.decode(body)
+
+
+def read_settings(body: bytes) -> EngineSettings:
+    """The settings of the first frame."""
+    return _settings.decode(body)

@@ -1,0 +1,164 @@
+"""A causal language model on OpenVINO with paged attention: one flat batch in, logits out.
+
+Beside `graph.py` the only importer of openvino. It owns how a model is transformed, compiled and fed,
+and the memory of the KV blocks; which blocks belong to whom it does not know.
+"""
+
+import json
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino import opset13 as op
+from openvino._offline_transformations import paged_attention_transformation
+
+from renga.engine.batch import Batch
+from renga.engine.blocks import BLOCK_SIZE
+from renga.engine.messages import EngineSettings, Precision
+
+_WINDOW_CEILING = 32_768
+_MIB = 1024 * 1024
+# Without a setting: two full windows where they fit in so much, never less than one.
+_KV_CEILING = 420 * _MIB
+
+_PROPERTIES: dict[Precision, dict[str, Any]] = {
+    "serving": {},
+    # Measured: with these a batch, a chunk border or a reused block changes no greedy token.
+    "exact": {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "KV_CACHE_PRECISION": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    },
+}
+
+
+class ModelError(Exception):
+    """A model folder that cannot be served; the sentence names what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What a model folder says about itself."""
+
+    folder: Path
+    window: int
+    end_ids: list[int]
+
+    @classmethod
+    def read(cls, folder: Path) -> "ModelFiles":
+        """Check that the folder's files are there and read the facts."""
+        for name in ("openvino_model.xml", "openvino_model.bin", "config.json", "tokenizer.json"):
+            if not (folder / name).is_file():
+                raise ModelError(f"{folder}: no {name}; a model folder is expected here")
+        config = _read_json(folder / "config.json")
+        generation = folder / "generation_config.json"
+        facts = {**config, **(_read_json(generation) if generation.is_file() else {})}
+        ends = facts.get("eos_token_id")
+        end_ids = [ends] if isinstance(ends, int) else list(ends or [])
+        if not end_ids:
+            raise ModelError(f"{folder}: neither config names an eos_token_id")
+        window = int(config.get("max_position_embeddings", _WINDOW_CEILING))
+        return cls(folder, min(window, _WINDOW_CEILING), end_ids)
+
+
+class Model:
+    """A compiled model with its KV blocks. `forward` must be called from one thread at a time."""
+
+    def __init__(self, files: ModelFiles, settings: EngineSettings) -> None:
+        compiled = _compile(files.folder, settings)
+        caches = {
+            port.get_any_name(): port
+            for port in compiled.inputs
+            if "_cache." in port.get_any_name()
+        }
+        self.precision: Precision = settings.precision
+        self.block_size = BLOCK_SIZE
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.vocab = compiled.output(0).get_partial_shape()[-1].get_length()
+        block_bytes = sum(_block_bytes(port) for port in caches.values())
+        window = min(settings.window or files.window, files.window)
+        self.blocks = _block_count(block_bytes, window, settings.kv_bytes)
+        self.window = min(window, self.blocks * BLOCK_SIZE)
+        self.kv_bytes = self.blocks * block_bytes
+        self._request = compiled.create_infer_request()
+        for name, port in caches.items():
+            self._request.set_tensor(name, _cache_tensor(port, self.blocks))
+        self._names = [field.name for field in fields(Batch)]
+
+    def forward(self, batch: Batch) -> npt.NDArray[np.float32]:
+        """Compute a step; the logits `[rows, vocab]`, a view that the next call overwrites."""
+        for name in self._names:
+            tensor = ov.Tensor(getattr(batch, name), shared_memory=True)
+            self._request.set_tensor(name, tensor)
+        self._request.infer()
+        logits: npt.NDArray[np.float32] = self._request.get_output_tensor(0).data
+        return logits.reshape(-1, self.vocab)
+
+
+def _compile(folder: Path, settings: EngineSettings) -> ov.CompiledModel:
+    core = ov.Core()
+    try:
+        model = core.read_model(folder / "openvino_model.xml")
+        paged_attention_transformation(model)
+        _sample_rows_only(model)
+        properties = {"PERFORMANCE_HINT": "LATENCY", **_PROPERTIES[settings.precision]}
+        if settings.threads:
+            properties["INFERENCE_NUM_THREADS"] = settings.threads
+        return core.compile_model(model, "CPU", properties)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelError(f"{folder}: not a causal model that can be served: {reason}") from error
+
+
+def _sample_rows_only(model: ov.Model) -> None:
+    """Choose the wanted rows before the vocabulary projection, the largest product of a step."""
+    head = model.output("logits").get_node().input_value(0).get_node()
+    while head.get_type_name() != "MatMul":
+        if not head.inputs():
+            raise ModelError("its logits do not come from a matrix product")
+        head = head.input_value(0).get_node()
+    rows = op.parameter(ov.PartialShape([-1]), ov.Type.i32)
+    rows.set_friendly_name("rows")
+    rows.output(0).set_names({"rows"})
+    zero = op.constant(np.array(0, dtype=np.int64))
+    wanted = op.gather(head.input_value(0), rows, zero)
+    head.input(0).replace_source_output(wanted.output(0))
+    model.add_parameters([rows])
+    model.validate_nodes_and_infer_types()
+
+
+def _block_count(block_bytes: int, window: int, kv_bytes: int | None) -> int:
+    if kv_bytes is not None:
+        count = kv_bytes // block_bytes
+        if count < 2:
+            raise ModelError(f"kv_bytes: {kv_bytes} holds {count} blocks of {block_bytes}; need 2")
+        return count
+    one = -(-window // BLOCK_SIZE)
+    return max(one, min(2 * one, _KV_CEILING // block_bytes))
+
+
+def _block_bytes(port: Any) -> int:
+    _, *rest = port.get_partial_shape()
+    size: int = port.get_element_type().size
+    elements: int = math.prod(axis.get_length() for axis in rest)
+    return elements * size
+
+
+def _cache_tensor(port: Any, blocks: int) -> ov.Tensor:
+    _, *rest = port.get_partial_shape()
+    shape = ov.Shape([blocks, *(axis.get_length() for axis in rest)])
+    return ov.Tensor(port.get_element_type(), shape)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: an object is expected, not {type(found).__name__}")
+    return found

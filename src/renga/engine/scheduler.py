@@ -1,0 +1,334 @@
+"""Which sequences compute how many tokens in the next step. Pure: no model, no threads, no text.
+
+Owned rules:
+- a step is every decode of a running sequence plus prefill up to a budget of tokens;
+- the interactive lane goes before the batch lane, and takes slots and blocks from it;
+- within a lane workspaces take turns, and each of them prefills one prompt at a time, so prompts that
+  share a prefix read it from blocks instead of computing it at once (prefixes are shared only there);
+- prefill ends at block borders, where a reused prefix is exact;
+- a sequence that lacks blocks takes them from the youngest, which starts again later from what the
+  tree still holds; the oldest never loses its blocks, so somebody always ends;
+- once a sequence waits for blocks nobody younger is let in, so it does not wait for ever.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from renga.engine.blocks import BLOCK_SIZE, BlockPool, extend, root
+from renga.engine.messages import Lane
+
+_LANES: tuple[Lane, ...] = ("interactive", "batch")
+# A retry sooner than this would only come back; one later than this nobody waits for.
+_RETRY_FLOOR, _RETRY_CEILING = 1.0, 60.0
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """A prompt and what was generated after it, and the blocks that hold its keys and values."""
+
+    id: str
+    workspace: str
+    lane: Lane
+    tokens: list[int]
+    limit: int
+    """Tokens at which it must end, prompt included."""
+    prompt_length: int = 0
+    reused: int = 0
+    """Prompt tokens that were read from blocks when it was first let in."""
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    arrival: int = 0
+    running: bool = False
+    filling: bool = False
+    """Running, and its known tokens are not all planned yet; else it decodes."""
+    admitted: bool = False
+
+    def __post_init__(self) -> None:
+        self.prompt_length = len(self.tokens)
+
+    @property
+    def generated(self) -> int:
+        """Tokens produced so far."""
+        return len(self.tokens) - self.prompt_length
+
+
+@dataclass(eq=False, slots=True)
+class Piece:
+    """What one sequence computes in a step: `count` tokens from `sequence.computed` on."""
+
+    sequence: Sequence
+    count: int
+    samples: bool
+    """Whether the last of them is the last known token, so that the next one can be sampled."""
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """One workspace in one lane: the prompt it prefills now, and those behind it, oldest first."""
+
+    filling: Sequence | None = None
+    waiting: deque[Sequence] = field(default_factory=deque)
+
+    def put_back(self, sequence: Sequence) -> None:
+        """Queue a preempted sequence before everyone who came later."""
+        at = 0
+        while at < len(self.waiting) and self.waiting[at].arrival < sequence.arrival:
+            at += 1
+        self.waiting.insert(at, sequence)
+
+
+class Scheduler:
+    """The queues and the running set. `clock` gives seconds, for the estimate of a refusal."""
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        *,
+        max_running: int,
+        max_waiting: int,
+        step_tokens: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.pool = pool
+        self.preemptions = 0
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self._step_tokens = max(step_tokens, BLOCK_SIZE)
+        self._clock = clock
+        self._sequences: dict[str, Sequence] = {}
+        self._running: dict[str, Sequence] = {}
+        self._turns: dict[Lane, OrderedDict[str, _Turn]] = {lane: OrderedDict() for lane in _LANES}
+        self._arrivals = 0
+        self._blocked: Sequence | None = None
+        self._pieces: dict[str, Piece] = {}
+        self._fresh: set[bytes] = set()
+        self._pace = _Pace(clock())
+
+    @property
+    def running(self) -> int:
+        """Sequences that hold blocks."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that do not."""
+        return len(self._sequences) - len(self._running)
+
+    def submit(self, sequence: Sequence) -> float | None:
+        """Queue a sequence; where the queue is full, the seconds after which to try again."""
+        if sequence.id in self._sequences:
+            raise ValueError(f"id {sequence.id!r} is in use")
+        if len(self._sequences) >= self._max_running + self._max_waiting:
+            return self._pace.seconds_for(self.waiting, self._clock())
+        if not self._sequences:
+            self._pace.begins(self._clock())
+        sequence.arrival = self._arrivals
+        self._arrivals += 1
+        self._sequences[sequence.id] = sequence
+        self._turn(sequence).waiting.append(sequence)
+        return None
+
+    def end(self, id: str) -> Sequence | None:
+        """Forget a sequence in whatever state it is, and free its blocks; None if unknown."""
+        sequence = self._sequences.pop(id, None)
+        if sequence is None:
+            return None
+        turn = self._turn(sequence)
+        if sequence.running:
+            self._leave(sequence, turn)
+        else:
+            turn.waiting.remove(sequence)
+        if self._blocked is sequence:
+            self._blocked = None
+        self._drop_idle(sequence, turn)
+        self._pace.ended(self._clock())
+        return sequence
+
+    def plan(self) -> list[Piece]:
+        """The pieces of the next step; empty when there is nothing to do."""
+        self._pieces, self._fresh = {}, set()
+        for sequence in list(self._running.values()):
+            if sequence.running and not sequence.filling:
+                self._decode(sequence)
+        room = max(self._step_tokens - len(self._pieces), BLOCK_SIZE)
+        for lane in _LANES:
+            room = self._fill(lane, room)
+        return list(self._pieces.values())
+
+    def advance(self, pieces: Iterable[Piece]) -> None:
+        """Note that the pieces are computed: blocks that they completed enter the tree."""
+        for piece in pieces:
+            sequence = piece.sequence
+            sequence.computed += piece.count
+            while len(sequence.digests) * BLOCK_SIZE < sequence.computed // BLOCK_SIZE * BLOCK_SIZE:
+                self._digest_next(sequence)
+            first = (sequence.computed - piece.count) // BLOCK_SIZE
+            for index in range(first, sequence.computed // BLOCK_SIZE):
+                self.pool.publish(sequence.blocks[index], sequence.digests[index])
+
+    def _decode(self, sequence: Sequence) -> None:
+        if len(sequence.blocks) * BLOCK_SIZE < len(sequence.tokens):
+            while self.pool.available == 0:
+                victim = self._youngest()
+                self._preempt(victim)
+                if victim is sequence:
+                    return
+            sequence.blocks += self.pool.take(1)
+        self._pieces[sequence.id] = Piece(sequence, 1, True)
+
+    def _fill(self, lane: Lane, room: int) -> int:
+        """Give the rest of the budget to the lane's workspaces in turn; returns what is left."""
+        turns = self._turns[lane]
+        idle = 0
+        while room > 0 and idle < len(turns):
+            workspace, turn = next(iter(turns.items()))
+            turns.move_to_end(workspace)
+            piece = self._next_piece(turn, room)
+            if piece is None:
+                idle += 1
+                continue
+            idle = 0
+            room -= piece.count
+            self._plan(piece, turn)
+        return room
+
+    def _plan(self, piece: Piece, turn: _Turn) -> None:
+        sequence = piece.sequence
+        self._pieces[sequence.id] = piece
+        begin = sequence.computed // BLOCK_SIZE
+        end = (sequence.computed + piece.count) // BLOCK_SIZE
+        self._fresh.update(sequence.digests[begin:end])
+        if piece.samples:
+            sequence.filling = False
+            turn.filling = None
+            self._drop_idle(sequence, turn)
+
+    def _next_piece(self, turn: _Turn, room: int) -> Piece | None:
+        sequence = turn.filling or self._admit(turn)
+        if sequence is None or sequence.id in self._pieces:
+            return None
+        turn.filling = sequence
+        missing = len(sequence.tokens) - sequence.computed
+        if missing <= room:
+            return Piece(sequence, missing, True)
+        border = (sequence.computed + room) // BLOCK_SIZE * BLOCK_SIZE
+        if border <= sequence.computed:
+            return None
+        return Piece(sequence, border - sequence.computed, False)
+
+    def _admit(self, turn: _Turn) -> Sequence | None:
+        """Let in the workspace's next sequence with blocks for all its tokens, if it may and can."""
+        if not turn.waiting:
+            return None
+        sequence = turn.waiting[0]
+        if self._blocked and self._goes_before(self._blocked, sequence):
+            return None
+        if not self._make_slot(sequence):
+            return None
+        # At least one token must be computed: the next is sampled from its logits.
+        whole = (len(sequence.tokens) - 1) // BLOCK_SIZE
+        while len(sequence.digests) < whole:
+            self._digest_next(sequence)
+        held = self.pool.hold(sequence.digests[:whole])
+        if len(held) < whole and sequence.digests[len(held)] in self._fresh:
+            self.pool.release(held)
+            return None
+        wanted = -(-len(sequence.tokens) // BLOCK_SIZE) - len(held)
+        if not self._make_room(sequence, wanted):
+            self.pool.release(held)
+            self._blocked = sequence
+            return None
+        self._enter(sequence, held + self.pool.take(wanted), len(held) * BLOCK_SIZE)
+        turn.waiting.popleft()
+        return sequence
+
+    def _enter(self, sequence: Sequence, blocks: list[int], computed: int) -> None:
+        if self._blocked is sequence:
+            self._blocked = None
+        if not sequence.admitted:
+            sequence.admitted = True
+            sequence.reused = computed
+        sequence.blocks = blocks
+        sequence.computed = computed
+        sequence.running = sequence.filling = True
+        self._running[sequence.id] = sequence
+
+    def _make_slot(self, sequence: Sequence) -> bool:
+        if len(self._running) < self._max_running:
+            return True
+        return sequence.lane == "interactive" and self._preempt_batch()
+
+    def _make_room(self, sequence: Sequence, wanted: int) -> bool:
+        # One block beyond for each that runs: who is let in should not be put out at once.
+        while self.pool.available < wanted + len(self._running):
+            if sequence.lane == "batch" or not self._preempt_batch():
+                return False
+        return True
+
+    def _preempt_batch(self) -> bool:
+        victim = self._youngest()
+        if victim.lane != "batch":
+            return False
+        self._preempt(victim)
+        return True
+
+    def _youngest(self) -> Sequence:
+        """The running sequence that gives way first: batch before interactive, the last to come."""
+        return max(self._running.values(), key=lambda one: (one.lane == "batch", one.arrival))
+
+    @staticmethod
+    def _goes_before(one: Sequence, other: Sequence) -> bool:
+        return (one.lane == "batch", one.arrival) < (other.lane == "batch", other.arrival)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        turn = self._turn(sequence)
+        self._leave(sequence, turn)
+        turn.put_back(sequence)
+        self.preemptions += 1
+
+    def _leave(self, sequence: Sequence, turn: _Turn) -> None:
+        del self._running[sequence.id]
+        self.pool.release(sequence.blocks)
+        sequence.blocks = []
+        sequence.computed = 0
+        sequence.running = sequence.filling = False
+        self._pieces.pop(sequence.id, None)
+        if turn.filling is sequence:
+            turn.filling = None
+
+    def _turn(self, sequence: Sequence) -> _Turn:
+        return self._turns[sequence.lane].setdefault(sequence.workspace, _Turn())
+
+    def _drop_idle(self, sequence: Sequence, turn: _Turn) -> None:
+        if turn.filling is None and not turn.waiting:
+            self._turns[sequence.lane].pop(sequence.workspace, None)
+
+    @staticmethod
+    def _digest_next(sequence: Sequence) -> None:
+        begin = len(sequence.digests) * BLOCK_SIZE
+        parent = sequence.digests[-1] if sequence.digests else root(sequence.workspace)
+        sequence.digests.append(extend(parent, sequence.tokens[begin : begin + BLOCK_SIZE]))
+
+
+class _Pace:
+    """How fast sequences end, as a smoothed interval, and what that means for who is refused."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self._interval = 0.0
+
+    def begins(self, now: float) -> None:
+        """Idle until now: the pause says nothing about the pace."""
+        self._last = now
+
+    def ended(self, now: float) -> None:
+        """A sequence ended."""
+        gap, self._last = now - self._last, now
+        self._interval = 0.8 * self._interval + 0.2 * gap if self._interval else gap
+
+    def seconds_for(self, waiting: int, now: float) -> float:
+        """When as many as wait now will have had their turn, within sensible bounds."""
+        interval = max(self._interval, now - self._last)
+        return min(max(interval * waiting, _RETRY_FLOOR), _RETRY_CEILING)

@@ -1,0 +1,141 @@
+"""From tokens to text while they come: exact bytes, whole characters, and stop sequences.
+
+Owned rules: however a text is cut into tokens and pushes, the pieces that come out join to the same
+text; special tokens have no text; what may still become a stop sequence or a character is held back.
+It knows byte-level BPE as a `tokenizer.json` describes it, and nothing of models or requests.
+"""
+
+import codecs
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class TokenizerError(Exception):
+    """A `tokenizer.json` that cannot be read or is of another kind; the sentence names it."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The bytes of every token id; special ones and ids that nobody defined have none."""
+
+    pieces: list[bytes]
+    special: frozenset[int]
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read a Hugging Face `tokenizer.json` of a byte-level BPE."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TokenizerError(f"{path}: {error.strerror or error}") from error
+        except ValueError as error:
+            raise TokenizerError(f"{path}: not JSON: {error}") from error
+        if not _is_byte_level(found.get("decoder")):
+            raise TokenizerError(f"{path}: its decoder is not ByteLevel, the only kind supported")
+        return cls.of(found["model"]["vocab"], found.get("added_tokens", []))
+
+    @classmethod
+    def of(cls, vocab: dict[str, int], added: list[dict[str, Any]]) -> "Vocabulary":
+        """From the vocabulary and the added tokens of a `tokenizer.json`."""
+        byte_of = _byte_alphabet()
+        size = 1 + max([*vocab.values(), *(entry["id"] for entry in added)])
+        pieces = [b""] * size
+        for text, number in vocab.items():
+            pieces[number] = b"".join(
+                bytes([byte_of[char]]) if char in byte_of else char.encode() for char in text
+            )
+        special = frozenset(entry["id"] for entry in added if entry.get("special"))
+        for entry in added:
+            pieces[entry["id"]] = b"" if entry.get("special") else entry["content"].encode()
+        return cls(pieces, special)
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+
+class TextStream:
+    """One answer's text as its tokens come. After `stopped` is set nothing more is wanted."""
+
+    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str] = ()) -> None:
+        self.stopped: str | None = None
+        self._pieces = vocabulary.pieces
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+
+    def push(self, token: int) -> str:
+        """The text that this token makes certain; a token beyond the vocabulary has none."""
+        piece = self._pieces[token] if token < len(self._pieces) else b""
+        return self._release(self._decoder.decode(piece))
+
+    def finish(self) -> str:
+        """The text still held back, an incomplete character as U+FFFD."""
+        if self.stopped is not None:
+            return ""
+        rest = self._release(self._decoder.decode(b"", final=True))
+        rest += self._held
+        self._held = ""
+        return rest
+
+    def _release(self, text: str) -> str:
+        if not self._stops:
+            return text
+        if self.stopped is not None:
+            return ""
+        buffer = self._held + text
+        found = self._first_stop(buffer)
+        if found is not None:
+            begin, self.stopped = found
+            self._held = ""
+            return buffer[:begin]
+        kept = self._held_length(buffer)
+        self._held = buffer[len(buffer) - kept :]
+        return buffer[: len(buffer) - kept]
+
+    def _first_stop(self, buffer: str) -> tuple[int, str] | None:
+        """The stop that is complete first, the longest of those, and where it begins.
+
+        First by its end: a rule by its beginning would depend on how the text was cut.
+        """
+        found = [(begin + len(stop), begin, stop) for stop, begin in self._places(buffer)]
+        if not found:
+            return None
+        _, begin, stop = min(found)
+        return begin, stop
+
+    def _places(self, buffer: str) -> list[tuple[str, int]]:
+        places = ((stop, buffer.find(stop)) for stop in self._stops)
+        return [(stop, begin) for stop, begin in places if begin >= 0]
+
+    def _held_length(self, buffer: str) -> int:
+        """Length of the longest end of the buffer that is a beginning of some stop sequence."""
+        longest = 0
+        for stop in self._stops:
+            for length in range(min(len(stop) - 1, len(buffer)), longest, -1):
+                if buffer.endswith(stop[:length]):
+                    longest = length
+                    break
+        return longest
+
+
+def _is_byte_level(decoder: Any) -> bool:
+    if not isinstance(decoder, dict):
+        return False
+    if decoder.get("type") == "Sequence":
+        return any(_is_byte_level(one) for one in decoder.get("decoders", []))
+    return decoder.get("type") == "ByteLevel"
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The 256 characters that byte-level BPE writes for the 256 bytes.
+
+    Printable Latin-1 characters stand for themselves; the other bytes, in order, for U+0100 on.
+    """
+    themselves = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    alphabet = {chr(byte): byte for byte in themselves}
+    others = [byte for byte in range(256) if byte not in themselves]
+    alphabet.update({chr(0x100 + place): byte for place, byte in enumerate(others)})
+    return alphabet
