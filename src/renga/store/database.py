@@ -144,15 +144,17 @@ def _switch_to_wal(engine: Engine) -> None:
 
     SQLite does not wait for locks here, so two first openers need the loop.
     """
-    raw = engine.raw_connection()
+    # A raw connection is outside of any transaction, and its errors are the driver's own.
     try:
-        cursor = raw.cursor()
-        _until_free(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
-        cursor.close()
+        raw = engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            _until_free(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
+            cursor.close()
+        finally:
+            raw.close()
     except engine.dialect.loaded_dbapi.Error as error:
         raise explain(error, str(engine.url.database)) from error
-    finally:
-        raw.close()
 
 
 def _until_free(act: Callable[[], object]) -> None:
@@ -175,8 +177,10 @@ def _migrate(engine: Engine, name: str) -> None:
     with writing(engine).begin() as connection:
         at = _revision(connection, name)
         if at == HEAD:
-            return
-        _upgrade(connection, at, name)
+            # The lock alone is also given on a file that cannot be written.
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+        else:
+            _upgrade(connection, at, name)
 
 
 def _revision(connection: Connection, name: str) -> str | None:
