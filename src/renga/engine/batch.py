@@ -33,7 +33,7 @@ class Batch:
 
 
 def gather(pieces: Seq[Piece]) -> Batch:
-    """The arrays of a step. `rows` are the last tokens of the pieces that sample, in their order."""
+    """The arrays of a step; `rows` are the last tokens of the pieces that sample, in order."""
     tokens: list[int] = []
     positions: list[int] = []
     past: list[int] = []

@@ -2,8 +2,8 @@
 
 A block is known by a digest of the workspace's salt and every token up to its end, so a chain of
 digests is a path of the tree and equal digests mean equal contents. Owned rules: only whole blocks
-are in the tree; a block in the tree is never written again; a block lives while a sequence holds it,
-and when none does it is evicted least recently used first, a child always before its parent.
+are in the tree; a block in the tree is never written again; a block lives while a sequence holds
+it, and when none does it is evicted least recently used first, a child before its parent.
 """
 
 from array import array

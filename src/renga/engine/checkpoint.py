@@ -1,6 +1,7 @@
 """Reading a Hugging Face checkpoint folder: its `config.json` and its safetensors.
 
-Owns the file format alone: names and shapes are given as they stand, what they mean is `graph.py`'s.
+Owns the file format alone: names and shapes are given as they stand; what they mean is for
+`graph.py`.
 """
 
 import json

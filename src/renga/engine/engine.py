@@ -1,8 +1,8 @@
 """One model's loop: requests go in, a step is run, messages come out.
 
 `Engine.step` reads as what it does: schedule, run, sample, publish. Owned rules: every request ends
-with exactly one `Finished` or `Refused`; a step that raises ends its own sequences and no others. It
-knows no processes and no pipes: `process.py` drives it.
+with exactly one `Finished` or `Refused`; a step that raises ends its own sequences and no others.
+It knows no processes and no pipes: `process.py` drives it.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """What the engine's process and its client say to each other: msgpack arrays of tagged structs.
 
-Each frame on the pipe is a 4-byte big-endian length and that many bytes: one array of messages. The
-first frame to the engine holds its settings alone. This is the whole vocabulary; who sends what, and
-when, is in the docstrings. It knows neither pipes nor processes.
+Each frame on the pipe is a 4-byte big-endian length and that many bytes: one array of messages.
+The first frame to the engine holds its settings alone. This is the whole vocabulary; who sends
+what, and when, is in the docstrings. It knows neither pipes nor processes.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """The engine's own process: `python -m renga.engine.process`, frames in by stdin, out by stdout.
 
-A thread reads frames into a queue so that the step loop never waits for them; one frame goes out for
-each step. The process leaves when its parent's pipe closes. Owned rule: nothing but frames is written
-to the pipe, whatever a native library prints.
+A thread reads frames into a queue so that the step loop never waits for them; one frame goes out
+for each step. The process leaves when its parent's pipe closes. Owned rule: nothing but frames is
+written to the pipe, whatever a native library prints.
 """
 
 import os
@@ -44,8 +44,8 @@ Inbox = SimpleQueue[list[ToEngine] | None]
 
 def main() -> int:
     """Load the model that the first frame names, then serve until the pipe closes."""
-    # The terminal's ctrl-c and a service manager's SIGTERM go to the whole group; the parent decides
-    # when this process ends, by closing the pipe, so that running answers can finish.
+    # The terminal's ctrl-c and a service manager's SIGTERM go to the whole group; the parent
+    # decides when this process ends, by closing the pipe, so that running answers can finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     source = os.fdopen(os.dup(0), "rb")

@@ -1,8 +1,8 @@
 """The next token of each sequence from its logits. numpy only; it knows no model and no text.
 
-Owned rules: at temperature 0 the largest logit wins, the lowest id among equals; a sequence draws from
-a generator of its own, so that a seed gives the same answer whoever shares the step; filters apply in
-the order temperature, top_k, top_p, min_p, then what is left is drawn in proportion.
+Owned rules: at temperature 0 the largest logit wins, the lowest id among equals; a sequence draws
+from a generator of its own, so that a seed gives the same answer whoever shares the step; filters
+apply in the order temperature, top_k, top_p, min_p, then what is left is drawn in proportion.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
 Owned rules:
 - a step is every decode of a running sequence plus prefill up to a budget of tokens;
 - the interactive lane goes before the batch lane, and takes slots and blocks from it;
-- within a lane workspaces take turns, and each of them prefills one prompt at a time, so prompts that
-  share a prefix read it from blocks instead of computing it at once (prefixes are shared only there);
+- within a lane workspaces take turns, and each of them prefills one prompt at a time, so prompts
+  that share a prefix (which only one workspace's do) read it from blocks, computed once;
 - prefill ends at block borders, where a reused prefix is exact;
 - a sequence that lacks blocks takes them from the youngest, which starts again later from what the
   tree still holds; the oldest never loses its blocks, so somebody always ends;
@@ -219,7 +219,7 @@ class Scheduler:
         return Piece(sequence, border - sequence.computed, False)
 
     def _admit(self, turn: _Turn) -> Sequence | None:
-        """Let in the workspace's next sequence with blocks for all its tokens, if it may and can."""
+        """Let in the workspace's next sequence, with blocks for all its tokens, if it may."""
         if not turn.waiting:
             return None
         sequence = turn.waiting[0]

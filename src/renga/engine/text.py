@@ -1,8 +1,8 @@
 """From tokens to text while they come: exact bytes, whole characters, and stop sequences.
 
 Owned rules: however a text is cut into tokens and pushes, the pieces that come out join to the same
-text; special tokens have no text; what may still become a stop sequence or a character is held back.
-It knows byte-level BPE as a `tokenizer.json` describes it, and nothing of models or requests.
+text; special tokens have no text; what may still become a stop sequence or a character is held
+back. It knows byte-level BPE as a `tokenizer.json` describes it, and nothing of models or requests.
 """
 
 import codecs
