@@ -1,0 +1,1 @@
+"""Between the API's words and a model's tokens: template, tokenizer, schema."""

@@ -1,0 +1,271 @@
+"""From a model's name to a folder that is known to be whole.
+
+Owns the rule what a model folder must hold, and the words in which a broken one is reported: one
+line that names the file, one hint. A name is `shipped:NAME`, a folder, or the name of a folder in
+`models/` of the state folder. It loads no model and knows no engine; the sizes that it states are
+read from the files' own headers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from renga.errors import SetupError
+
+SHIPPED = "shipped:"
+LARGEST_WINDOW = 32_768  # tokens; what this edition of the engine takes
+
+GRAPH, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
+NEEDED = ("config.json", "tokenizer.json", "chat_template.jinja", GRAPH, WEIGHTS)
+
+# How the graph names a stored tensor: its element type, its shape and where it lies in the weights.
+_TENSOR = re.compile(
+    r'element_type="(?P<type>\w+)" shape="(?P<shape>[\d, ]*)" '
+    r'offset="(?P<offset>\d+)" size="(?P<size>\d+)"'
+)
+_PRECISION = {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn when a caller asks for nothing. As in the API; top_k 0 is off."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A whole model folder. `window` is in tokens, `weight_bytes` what its weights take on disk."""
+
+    name: str
+    path: Path
+    window: int
+    vocab: int
+    eos: tuple[int, ...]
+    parameters: int
+    precision: str
+    weight_bytes: int
+    sampling: Sampling = Sampling()
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model that `find_model` knows; `trouble` says why it would refuse it, or is ""."""
+
+    name: str
+    path: Path
+    model: ModelFolder | None
+    trouble: str = ""
+
+
+def find_model(name: str, home: Path) -> ModelFolder:
+    """The model of that name, its folder checked.
+
+    Args:
+        name: `shipped:NAME`, a folder's path (`~` too), or a folder's name in `home/models`.
+        home: the state folder.
+
+    Raises:
+        SetupError: there is no such model, or its folder is broken; names the file.
+    """
+    path = _locate(name, home)
+    for file in NEEDED:
+        _check_readable(path / file)
+    config = _read_object(path / "config.json")
+    generation = path / "generation_config.json"
+    defaults = _read_object(generation) if generation.exists() else {}
+    vocab = _positive(config, "vocab_size", path / "config.json")
+    tensors = _check_weights(path)
+    return ModelFolder(
+        name=name,
+        path=path,
+        window=min(
+            _positive(config, "max_position_embeddings", path / "config.json"), LARGEST_WINDOW
+        ),
+        vocab=vocab,
+        eos=_eos(path, config, defaults, vocab),
+        parameters=tensors.parameters,
+        precision=tensors.precision,
+        weight_bytes=(path / WEIGHTS).stat().st_size,
+        sampling=_sampling(defaults, generation),
+    )
+
+
+def list_models(home: Path) -> list[ListedModel]:
+    """Every shipped and every pulled model, whole or not, by name."""
+    found = []
+    for name in [*(SHIPPED + n for n in _folders(_shipped())), *_folders(home / "models")]:
+        path = _locate(name, home)
+        try:
+            found.append(ListedModel(name, path, find_model(name, home)))
+        except SetupError as error:
+            found.append(ListedModel(name, path, None, error.message))
+    return found
+
+
+def _shipped() -> Path:
+    return Path(__file__).parent / "shipped"
+
+
+def _folders(parent: Path) -> Iterator[str]:
+    """Names of the folders in `parent` that hold a configuration, in order."""
+    if parent.is_dir():
+        for path in sorted(parent.iterdir()):
+            if (path / "config.json").exists():
+                yield path.name
+
+
+def _locate(name: str, home: Path) -> Path:
+    """The folder that `name` stands for. Raises SetupError where there is none."""
+    if name.startswith(SHIPPED):
+        return _known(name, name.removeprefix(SHIPPED), _shipped(), SHIPPED)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise SetupError(f"model '{name}' is a file, not a folder", _what_a_folder_holds())
+    if len(path.parts) > 1 or path.is_absolute():
+        raise SetupError(f"model '{name}': there is no such folder", _what_a_folder_holds())
+    return _known(name, name, home / "models", "")
+
+
+def _known(name: str, last: str, parent: Path, prefix: str) -> Path:
+    there = list(_folders(parent))
+    if last in there:
+        return parent / last
+    known = ", ".join(prefix + n for n in there) or "none"
+    raise SetupError(
+        f"there is no model '{name}' in {parent}", f"found there: {known}; or give a folder's path"
+    )
+
+
+def _what_a_folder_holds() -> str:
+    return "a model folder holds " + ", ".join(NEEDED)
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            empty = not opened.read(1)
+    except OSError as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else error.strerror
+        raise SetupError(f"model file {file}: {reason}", _what_a_folder_holds()) from error
+    if empty:
+        raise SetupError(f"model file {file} is empty", "copy the model folder again")
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SetupError(
+            f"model file {file} is not JSON: {reason}", "copy the model folder again"
+        ) from error
+    if not isinstance(value, dict):
+        raise SetupError(f"model file {file} holds no JSON object", "copy the model folder again")
+    return value
+
+
+def _positive(config: Mapping[str, Any], key: str, file: Path) -> int:
+    value = config.get(key)
+    if type(value) is not int or value < 1:
+        raise SetupError(
+            f"model file {file}: {key} = {value!r}; accepted: a whole number, 1 or more",
+            "the folder holds no language model that this server can run",
+        )
+    return value
+
+
+def _eos(
+    path: Path, config: Mapping[str, Any], defaults: Mapping[str, Any], vocab: int
+) -> tuple[int, ...]:
+    """Tokens that end a turn: generation_config.json says it, else config.json."""
+    for file, found in (("generation_config.json", defaults), ("config.json", config)):
+        value = found.get("eos_token_id")
+        if value is None:
+            continue
+        ids = value if isinstance(value, list) else [value]
+        if ids and all(type(i) is int and 0 <= i < vocab for i in ids):
+            return tuple(ids)
+        raise SetupError(
+            f"model file {path / file}: eos_token_id = {value!r}; "
+            f"accepted: ids from 0 to {vocab - 1}",
+            "without the token that ends a turn, answers would never end",
+        )
+    raise SetupError(
+        f"model folder {path}: no eos_token_id in generation_config.json or config.json",
+        "without the token that ends a turn, answers would never end",
+    )
+
+
+def _sampling(defaults: Mapping[str, Any], file: Path) -> Sampling:
+    """The model's own way of drawing tokens. `do_sample: false` means the likeliest, always."""
+    if defaults.get("do_sample") is False:
+        return Sampling(temperature=0.0)
+    ranges = {"temperature": (0, 2), "top_p": (0, 1), "top_k": (0, 1_000_000), "min_p": (0, 1)}
+    given: dict[str, Any] = {}
+    for key, (least, most) in ranges.items():
+        value = defaults.get(key)
+        if value is None:
+            continue
+        if type(value) not in (int, float) or not least <= value <= most:
+            raise SetupError(
+                f"model file {file}: {key} = {value!r}; accepted: {least} to {most}",
+                "remove the key for the API's default",
+            )
+        given[key] = int(value) if key == "top_k" else float(value)
+    return Sampling(**given)
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    parameters: int
+    precision: str
+
+
+def _check_weights(path: Path) -> _Tensors:
+    """What the graph says of its weights, after a check that they reach as far as it says."""
+    try:
+        graph = (path / GRAPH).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(
+            f"model file {path / GRAPH} is not a graph", "copy the model folder again"
+        ) from error
+    tensors = {int(m["offset"]): m for m in _TENSOR.finditer(graph)}
+    if not tensors:
+        raise SetupError(
+            f"model file {path / GRAPH} describes no weights",
+            "it is no OpenVINO model, or a pointer to one that was not downloaded",
+        )
+    reach = max(offset + int(m["size"]) for offset, m in tensors.items())
+    size = (path / WEIGHTS).stat().st_size
+    if size < reach:
+        raise SetupError(
+            f"model file {path / WEIGHTS} has {size:,} bytes; its graph needs {reach:,}",
+            "the copy is incomplete; copy the model folder again",
+        )
+    return _measure(tensors.values())
+
+
+def _measure(tensors: Iterable[re.Match[str]]) -> _Tensors:
+    """Weights are what has two real dimensions; the scales of their rows are not counted."""
+    elements: dict[str, int] = defaultdict(int)
+    for tensor in tensors:
+        shape = [int(n) for n in tensor["shape"].split(",") if n.strip()]
+        if len([n for n in shape if n > 1]) >= 2:
+            elements[tensor["type"]] += math.prod(shape)
+    if not elements:
+        return _Tensors(0, "unknown precision")
+    kind = max(elements, key=lambda k: elements[k])
+    return _Tensors(sum(elements.values()), _PRECISION.get(kind, kind))
