@@ -1,0 +1,85 @@
+"""Who sends a request: the key in its headers, resolved to a workspace.
+
+Owns two rules: a key must be sent, always; and until the first key is created any value is
+accepted, but only from this machine. Keys are compared in `renga.keys`, in constant time; none is
+logged or repeated in a message.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Protocol
+
+from starlette.requests import Request
+
+from renga.caller import Caller
+from renga.errors import AuthenticationFailed, SetupError
+from renga.http.errors import request_id_of
+from renga.keys import Keys
+
+DEFAULT_WORKSPACE = "default"
+
+
+class KnowsKeys(Protocol):
+    """What `check_binding` asks."""
+
+    async def any_exist(self) -> bool:
+        """Whether a key was ever made."""
+
+
+class Auth:
+    """Resolves callers over the keys of one server."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def caller(self, request: Request) -> Caller:
+        """Who asks. Raises AuthenticationFailed."""
+        presented = presented_key(request)
+        request_id = request_id_of(request)
+        found = await self._keys.resolve(presented)
+        if found is not None:
+            return Caller(found.workspace, request_id, found.key_id)
+        if await self._keys.any_exist():
+            raise AuthenticationFailed("invalid x-api-key: it is not a key of this server, or off")
+        if not is_loopback(request.client.host if request.client else ""):
+            raise AuthenticationFailed(
+                "this server has no keys yet and answers only its own machine; "
+                "create one there with `renga keys create`"
+            )
+        return Caller(DEFAULT_WORKSPACE, request_id)
+
+
+def presented_key(request: Request) -> str:
+    """The key that was sent, as `x-api-key` or as a bearer token. Raises AuthenticationFailed."""
+    key = request.headers.get("x-api-key", "").strip()
+    if key:
+        return key
+    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    raise AuthenticationFailed(
+        "no key was sent; accepted: the header `x-api-key: KEY` or `authorization: Bearer KEY`"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+async def check_binding(host: str, keys: KnowsKeys) -> None:
+    """Refuse to listen on a public address while there is no key. Raises SetupError."""
+    if is_loopback(host) or await keys.any_exist():
+        return
+    raise SetupError(
+        f"{host} can be reached from other machines, and no key exists yet",
+        "create one with `renga keys create`, or listen on 127.0.0.1",
+    )

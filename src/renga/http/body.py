@@ -1,0 +1,130 @@
+"""The bytes of a request: read with a limit, unpacked, decoded.
+
+Owns the size limit (before and after decompression), `Content-Encoding`, and what counts as JSON:
+UTF-8, no NaN, no key twice in one object (one of the two would be dropped in silence), at most 200
+levels deep. Knows no fields.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import Any
+
+import jiter
+from starlette.requests import Request
+from starlette.types import Receive
+
+from renga.errors import InvalidRequest, RequestTimeout, RequestTooLarge
+from renga.http.running import ClientLeft
+
+SILENCE_SECONDS = 60.0  # a body that brings nothing for this long is given up
+_GZIP = 31  # zlib's window bits for the gzip format
+_INLINE = 262_144  # compressed bytes up to which unpacking does not go to a thread
+
+
+async def read_object(request: Request, limit: int) -> dict[str, Any]:
+    """The body as a JSON object. `limit` is bytes, before and after decompression.
+
+    Raises:
+        InvalidRequest: the encoding is unknown or broken, or it is not a JSON object.
+        RequestTooLarge: it is over the limit.
+        RequestTimeout: the client stopped sending.
+        ClientLeft: the client went away.
+    """
+    encoding = _encoding(request)
+    raw = await _read(request.receive, _announced(request), limit)
+    if encoding == "gzip":
+        inline = len(raw) <= _INLINE
+        raw = _unpack(raw, limit) if inline else await asyncio.to_thread(_unpack, raw, limit)
+    return _decode(raw)
+
+
+def _encoding(request: Request) -> str:
+    given = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
+    name = {"": "identity", "x-gzip": "gzip"}.get(given, given)
+    if name not in ("identity", "gzip"):
+        raise InvalidRequest(
+            f"content-encoding: {given[:100]} is not supported; accepted: gzip, identity",
+            code="request_body_encoding_unsupported",
+        )
+    return name
+
+
+def _announced(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _too_large(limit: int, *, unpacked: bool = False) -> RequestTooLarge:
+    form = "the decompressed body" if unpacked else "the body"
+    code = "request_body_too_large_after_decoding" if unpacked else None
+    return RequestTooLarge(
+        f"{form} is over the limit of {limit / 1_000_000:g} MB ({limit:,} bytes)", code=code
+    )
+
+
+async def _read(receive: Receive, announced: int, limit: int) -> bytes:
+    if announced > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size, more = 0, True
+    while more:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                message = await receive()
+        except TimeoutError as error:
+            raise RequestTimeout(
+                f"the body did not arrive: nothing came for {SILENCE_SECONDS:g} s"
+            ) from error
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+        more = message.get("more_body", False)
+    return b"".join(pieces)
+
+
+def _unpack(packed: bytes, limit: int) -> bytes:
+    """Every member of a gzip file, never more than `limit` bytes of it."""
+    pieces: list[bytes] = []
+    room = limit + 1
+    while packed:
+        member = zlib.decompressobj(_GZIP)
+        try:
+            piece = member.decompress(packed, room)
+        except zlib.error as error:
+            raise _bad_gzip() from error
+        pieces.append(piece)
+        room -= len(piece)
+        if room <= 0:
+            raise _too_large(limit, unpacked=True)
+        if not member.eof:
+            raise _bad_gzip()
+        packed = member.unused_data
+    return b"".join(pieces)
+
+
+def _bad_gzip() -> InvalidRequest:
+    return InvalidRequest(
+        "content-encoding: gzip was announced, but the body is not whole, valid gzip data",
+        code="request_body_encoding_invalid",
+    )
+
+
+def _decode(raw: bytes) -> dict[str, Any]:
+    if not raw.strip():
+        raise InvalidRequest("body: it is empty; accepted: a JSON object")
+    try:
+        value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as error:
+        raise InvalidRequest(f"body: it is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        kind = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+        raise InvalidRequest(
+            f"body: Input should be an object, got {kind.get(type(value), 'a number')}"
+        )
+    return value

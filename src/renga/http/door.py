@@ -1,0 +1,72 @@
+"""Where every request comes in and every response goes out.
+
+Owns the `request-id` on each response, the 503 of a server that drains, and the last resort: an
+exception that nobody expected becomes an envelope, or a cut stream, and a line in the log. Knows no
+paths but those that say how the server is.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from renga.http.errors import REQUEST_ID, error_response, unexpected
+from renga.http.running import ClientLeft, Running, stopping
+from renga.ids import Ids
+
+ALWAYS_OPEN = ("/healthz", "/readyz")
+
+_log = logging.getLogger(__name__)
+
+
+class Door:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, *, ids: Ids, running: Running) -> None:
+        self._app = app
+        self._ids = ids
+        self._running = running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope[REQUEST_ID] = self._ids("req")
+        signed = _Signed(send, request_id)
+        if self._running.draining and scope["path"] not in ALWAYS_OPEN:
+            response = error_response(stopping(), request_id)
+            response.headers["connection"] = "close"
+            await response(scope, receive, signed)
+            return
+        with self._running.request():
+            await self._serve(scope, receive, signed, request_id)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, signed: _Signed, request_id: str
+    ) -> None:
+        try:
+            await self._app(scope, receive, signed)
+        except ClientLeft:
+            return
+        except Exception:
+            _log.exception("request %s failed", request_id)
+            if signed.started:
+                raise
+            await error_response(unexpected(), request_id)(scope, receive, signed)
+
+
+class _Signed:
+    """`send`, with the request's id on the response."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._header = (b"request-id", request_id.encode())
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message["headers"] = [*message.get("headers", ()), self._header]
+        await self._send(message)

@@ -1,0 +1,70 @@
+"""Errors as responses: one serializer for every error that leaves, in the API's envelope.
+
+Owns the translation of the router's 404 and 405, and of whatever nobody expected. Which status and
+wire type an error has stands on its class in `renga.errors`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from renga.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, RengaError
+
+REQUEST_ID = "renga.request_id"  # its place in the ASGI scope
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the door gave this request."""
+    request_id: str = request.scope[REQUEST_ID]
+    return request_id
+
+
+def error_response(error: RengaError, request_id: str) -> Response:
+    """`error` in the envelope, with `retry-after` where a retry may succeed."""
+    headers = error.headers()
+    if error.retry_after is not None:
+        headers["x-should-retry"] = "true"
+    return JSONResponse(error.envelope(request_id), error.status, headers)
+
+
+def unexpected() -> ApiError:
+    """What a caller is told about an error of ours: nothing of its inside; the log has the rest."""
+    return ApiError("internal server error; the server's log has more under this request_id")
+
+
+async def _renga_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RengaError)
+    return error_response(error, request_id_of(request))
+
+
+def _http_error(paths: list[str]) -> Callable[[Request, Exception], Any]:
+    async def respond(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = error_response(_of_status(error, request, paths), request_id_of(request))
+        for name, value in (error.headers or {}).items():
+            response.headers[name] = value
+        return response
+
+    return respond
+
+
+def _of_status(error: HTTPException, request: Request, paths: list[str]) -> RengaError:
+    path = request.url.path[:200]
+    if error.status_code == 404:
+        near = difflib.get_close_matches(path, paths, n=1, cutoff=0.8)
+        return NotFound(f"no such path: {path}" + (f" (did you mean {near[0]}?)" if near else ""))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{request.method} {path}: method not allowed; accepted: {allowed}")
+    return InvalidRequest(str(error.detail)) if error.status_code < 500 else unexpected()
+
+
+def handlers(paths: list[str]) -> Mapping[Any, Callable[[Request, Exception], Any]]:
+    """Exception class -> what answers it. `paths` are the known ones, for a near miss."""
+    return {RengaError: _renga_error, HTTPException: _http_error(paths)}

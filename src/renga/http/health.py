@@ -1,0 +1,63 @@
+"""`GET /healthz` and `GET /readyz`: whether the process lives, and whether it would take a request.
+
+Owns what ready means: not draining, the ledger can be written, and every tier has a backend that is
+ready. What is missing is named. No key is asked for: who probes has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from renga.backends.base import Backend
+from renga.http.running import RETRY_SECONDS, Running
+from renga.ledger import Ledger
+from renga.routing import TIERS, Router
+
+
+class Health:
+    """The endpoints over what can be missing."""
+
+    def __init__(
+        self, *, router: Router, backends: Mapping[str, Backend], ledger: Ledger, running: Running
+    ) -> None:
+        self._router = router
+        self._backends = backends
+        self._ledger = ledger
+        self._running = running
+
+    def routes(self) -> list[Route]:
+        """What it answers."""
+        return [
+            Route("/healthz", self.live, methods=["GET"]),
+            Route("/readyz", self.ready, methods=["GET"]),
+        ]
+
+    async def live(self, request: Request) -> Response:
+        """The event loop turns."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """What serves, and what is missing for it."""
+        missing = self._missing()
+        body = {
+            "status": "not ready" if missing else "ready",
+            "missing": missing,
+            "backends": {name: b.health().words for name, b in self._backends.items()},
+        }
+        headers = {"retry-after": f"{RETRY_SECONDS:.0f}"} if missing else {}
+        return JSONResponse(body, 503 if missing else 200, headers)
+
+    def _missing(self) -> list[str]:
+        missing = ["the server is stopping"] if self._running.draining else []
+        if self._ledger.store.writer.failure is not None:
+            missing.append("the ledger cannot be written")
+        for tier in TIERS:
+            serving = self._router.backends_of(tier)
+            if not any(b.health().ready for b in serving):
+                words = "; ".join(f"{b.name}: {b.health().words}" for b in serving)
+                missing.append(f"tier {tier}: no backend is ready ({words})")
+        return missing

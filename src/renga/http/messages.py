@@ -1,0 +1,116 @@
+"""`POST /v1/messages` and `POST /v1/messages/count_tokens`.
+
+Owns the order in which a request is checked (key, version, body, fields) and the headers that an
+answer carries. It makes no answer: both forms of one come from the gateway's stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from renga.caller import Caller
+from renga.events import fold_stream
+from renga.gateway import Gateway
+from renga.http.auth import Auth
+from renga.http.body import read_object
+from renga.http.running import Running
+from renga.http.sse import EventStream
+from renga.http.validation import parse, unknown_fields
+from renga.http.versions import betas_of, ignored_query, is_newer, refuse_removed, version_of
+from renga.types import (
+    UNSUPPORTED_FIELDS,
+    CountRequest,
+    MessagesRequest,
+    Prompt,
+    TokenCount,
+    ignored_fields,
+)
+
+Asked = TypeVar("Asked", bound=Prompt)
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Admitted(Generic[Asked]):
+    """A request that may go down the path, who sent it, and what of it has no effect."""
+
+    request: Asked
+    caller: Caller
+    ignored: Sequence[str]
+
+
+class Messages:
+    """The endpoints over their parts. `limit` is bytes of a body."""
+
+    def __init__(
+        self, *, gateway: Gateway, auth: Auth, running: Running, limit: int, ping_seconds: float
+    ) -> None:
+        self._gateway = gateway
+        self._auth = auth
+        self._running = running
+        self._limit = limit
+        self._ping_seconds = ping_seconds
+
+    def routes(self) -> list[Route]:
+        """What it answers."""
+        return [
+            Route("/v1/messages", self.create, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self.count_tokens, methods=["POST"]),
+        ]
+
+    async def create(self, request: Request) -> Response | EventStream:
+        """An answer, whole or as a stream."""
+        admitted = await self._admit(request, MessagesRequest)
+        events = self._gateway.stream(admitted.request, admitted.caller)
+        if admitted.request.stream:
+            return EventStream(
+                events,
+                running=self._running,
+                head=lambda: answer_headers(admitted.caller, admitted.ignored),
+                ping_seconds=self._ping_seconds,
+            )
+        message = await self._running.guard(fold_stream(events), request.receive)
+        headers = answer_headers(admitted.caller, admitted.ignored)
+        return Response(message.model_dump_json(), headers=headers, media_type=JSON)
+
+    async def count_tokens(self, request: Request) -> Response:
+        """The size of a prompt."""
+        admitted = await self._admit(request, CountRequest)
+        counting = self._gateway.count_tokens(admitted.request, admitted.caller)
+        size = await self._running.guard(counting, request.receive)
+        headers = answer_headers(admitted.caller, admitted.ignored)
+        body = TokenCount(input_tokens=size).model_dump_json()
+        return Response(body, headers=headers, media_type=JSON)
+
+    async def _admit(self, request: Request, model: type[Asked]) -> Admitted[Asked]:
+        caller = await self._auth.caller(request)
+        version = version_of(request)
+        body = await read_object(request, self._limit)
+        refuse_removed(version, body)
+        ignored = [*betas_of(request), *ignored_query(request)]
+        if any(is_newer(beta) for beta in betas_of(request)):
+            news = unknown_fields(model, body, frozenset(UNSUPPORTED_FIELDS))
+            ignored += sorted(news)
+            body = {name: value for name, value in body.items() if name not in news}
+        asked = parse(model, body)
+        return Admitted(asked, caller, [*ignored, *ignored_fields(asked)])
+
+
+def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:
+    """What the receipt knows by now, and what was ignored."""
+    receipt = caller.receipt
+    headers = {"renga-tier": receipt.tier, "renga-backend": receipt.backend}
+    if receipt.served_tier != receipt.tier:
+        headers["renga-served-tier"] = receipt.served_tier
+    if receipt.cost_usd is not None:
+        headers["renga-cost-usd"] = receipt.cost_usd
+    if ignored:
+        headers["renga-ignored"] = ", ".join(ignored)
+    return headers

@@ -1,0 +1,161 @@
+"""A stream of events as server-sent events.
+
+Owns three rules. The status stays open until there is something to say: an error before the first
+event is a true HTTP error, so that clients see 400, 429 and 529 as what they are and retry rightly;
+only silence makes us begin without knowing, with a ping, because a proxy or client that hears
+nothing gives up and sends the request again. After the first byte an error is `event: error`, and
+the end. No stream is silent for longer than the ping interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+
+from starlette.types import Receive, Scope, Send
+
+from renga.errors import RengaError
+from renga.events import Event, Ping
+from renga.http.errors import REQUEST_ID, unexpected
+from renga.http.running import ClientLeft, Running
+
+PING_SECONDS = 10.0
+
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # nginx would hold the stream back
+}
+
+# Characters that JSON allows as they are and some clients take for the end of a line.
+_LINE_ENDS = (
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+)
+
+_log = logging.getLogger(__name__)
+
+
+def encode(event: Event) -> bytes:
+    """`event` as it stands on the wire."""
+    return _frame(event.type, event.model_dump_json().encode())
+
+
+def encode_error(error: RengaError, request_id: str) -> bytes:
+    """`error` as the last event of a stream."""
+    return _frame("error", json.dumps(error.envelope(request_id)).encode())
+
+
+def _frame(name: str, data: bytes) -> bytes:
+    if not data.isascii():
+        for char, escaped in _LINE_ENDS:
+            data = data.replace(char, escaped)
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+class EventStream:
+    """A response that plays `events`.
+
+    Args:
+        events: the gateway's stream; closed here however this ends.
+        running: what ends the stream when the client leaves or the server stops.
+        head: headers beside those of every stream, asked for when the first byte leaves.
+        ping_seconds: the longest silence.
+    """
+
+    def __init__(
+        self,
+        events: AsyncIterator[Event],
+        *,
+        running: Running,
+        head: Callable[[], Mapping[str, str]],
+        ping_seconds: float = PING_SECONDS,
+    ) -> None:
+        self._events = events
+        self._running = running
+        self._head = head
+        self._ping_seconds = ping_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Play to the end, or to the first error. Raises what went wrong before the first byte."""
+        wire = _Wire(send, self._head)
+        request_id = scope[REQUEST_ID]
+        try:
+            await self._running.guard(self._play(wire), receive)
+        except ClientLeft:
+            raise
+        except RengaError as error:
+            if not wire.started:
+                raise
+            await wire.end(encode_error(error, request_id))
+        except Exception:
+            if not wire.started:
+                raise
+            _log.exception("request %s failed in its stream", request_id)
+            await wire.end(encode_error(unexpected(), request_id))
+
+    async def _play(self, wire: _Wire) -> None:
+        last = b""
+        async with aclosing(self._events) as events, self._pinging(wire):  # type: ignore[type-var]
+            async for event in events:
+                if event.type == "message_stop":
+                    # Held back until the source has ended: who reads it may ask for the row.
+                    last = encode(event)
+                elif event.type == "message_start":
+                    await wire.write(encode(event) + _PING)
+                else:
+                    await wire.write(encode(event))
+        await wire.end(last)
+
+    @asynccontextmanager
+    async def _pinging(self, wire: _Wire) -> AsyncGenerator[None]:
+        pings = asyncio.create_task(self._ping(wire))
+        try:
+            yield
+        finally:
+            pings.cancel()
+
+    async def _ping(self, wire: _Wire) -> None:
+        while True:
+            await asyncio.sleep(self._ping_seconds - wire.silence)
+            if wire.silence >= self._ping_seconds:
+                await wire.write(_PING)
+
+
+class _Wire:
+    """The response's body; the first write sends the head. One writer at a time."""
+
+    def __init__(self, send: Send, head: Callable[[], Mapping[str, str]]) -> None:
+        self._send = send
+        self._head = head
+        self._turn = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
+        self._written_at = self._now()
+        self.started = False
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last write, or since the beginning."""
+        return self._now() - self._written_at
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        async with self._turn:
+            if not self.started:
+                await self._start()
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._written_at = self._now()
+
+    async def end(self, data: bytes) -> None:
+        await self.write(data, more=False)
+
+    async def _start(self) -> None:
+        headers = [(k.encode(), v.encode()) for k, v in {**HEADERS, **self._head()}.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.started = True
+
+
+_PING = encode(Ping())

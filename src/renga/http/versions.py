@@ -1,0 +1,71 @@
+"""The API's two versions and its betas: what a header changes about a request.
+
+Owns: `anthropic-version` is required, as it is there; what the newer version removed is a 400 (null
+counts as absent, as for every field); a beta has no effect here and is named in `renga-ignored`. A
+beta from after our vocabulary may bring fields that nobody here can know: those are ignored and
+named too, while without such a beta an unknown field is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.requests import Request
+
+from renga.errors import InvalidRequest
+
+OLD, NEW = "2023-06-01", "2026-10-21"
+VERSIONS = (OLD, NEW)
+
+REMOVED_IN_NEW = ("temperature", "top_p", "top_k")
+
+VOCABULARY_DATE = "20261120"  # the release of the SDK whose types `renga.types` follows
+_DATED = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)$")
+
+KNOWN_QUERY = frozenset({"beta"})
+
+
+def version_of(request: Request) -> str:
+    """The version that a request speaks. Raises InvalidRequest."""
+    given = request.headers.get("anthropic-version", "").strip()
+    if given in VERSIONS:
+        return given
+    accepted = ", ".join(VERSIONS)
+    if not given:
+        raise InvalidRequest(f"anthropic-version: header is required; accepted: {accepted}")
+    raise InvalidRequest(f"anthropic-version: '{given[:40]}' is unknown; accepted: {accepted}")
+
+
+def refuse_removed(version: str, body: dict[str, Any]) -> None:
+    """A 400 for a field that `version` no longer has."""
+    for name in REMOVED_IN_NEW if version == NEW else ():
+        if body.get(name) is not None:
+            raise InvalidRequest(
+                f"{name}: not part of API version {NEW}; leave it out, or send "
+                f"`anthropic-version: {OLD}`"
+            )
+
+
+def betas_of(request: Request) -> list[str]:
+    """Values of every `anthropic-beta` header, in order, each once."""
+    given = ",".join(request.headers.getlist("anthropic-beta")).split(",")
+    return list(dict.fromkeys(_printable(b.strip()) for b in given if b.strip()))
+
+
+def is_newer(beta: str) -> bool:
+    """Whether `beta` may bring fields not known here: it is newer than our words, or undated."""
+    dated = _DATED.search(beta)
+    return dated is None or "".join(dated.groups()) > VOCABULARY_DATE
+
+
+def ignored_query(request: Request, known: frozenset[str] = KNOWN_QUERY) -> list[str]:
+    """Query parameters without effect, as `?name`."""
+    if not request.scope["query_string"]:
+        return []
+    return [f"?{_printable(k)}" for k in dict(request.query_params) if k not in known]
+
+
+def _printable(text: str) -> str:
+    """`text` as a header can carry it back."""
+    return "".join(c if " " < c <= "~" and c != "," else "?" for c in text)[:100]
