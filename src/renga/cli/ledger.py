@@ -1,0 +1,92 @@
+"""`renga ledger`: look at what was answered and what it cost. Reads; never writes a row."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from renga.cli.options import ConfigOption
+from renga.cli.screen import show_table
+from renga.config import load_config
+from renga.errors import NotFound
+
+if TYPE_CHECKING:
+    from renga.ledger import AnswerRow, Ledger, Total
+
+
+class Grouping(StrEnum):
+    """What totals can be made by."""
+
+    TIER = "tier"
+    WORKSPACE = "workspace"
+    DAY = "day"
+
+
+def build() -> typer.Typer:
+    """The group of commands."""
+    group = typer.Typer(help="Look at answers and what they cost.", no_args_is_help=True)
+    group.command("show")(show)
+    group.command("totals")(totals)
+    return group
+
+
+def show(
+    request_id: Annotated[str, typer.Argument(help="As the `request-id` header gave it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Print one answer's row with its attempts, as `GET /v1/renga/requests/{id}` gives it."""
+    from renga.http.requests import described
+
+    async def act() -> AnswerRow | None:
+        async with _ledger(config) as ledger:
+            return await ledger.get(request_id)
+
+    row = asyncio.run(act())
+    if row is None:
+        raise NotFound(f"request_id: there is no answer {request_id!r} in this ledger")
+    typer.echo(json.dumps(described(row), indent=2))
+
+
+def totals(
+    by: Annotated[Grouping, typer.Option("--by", help="What to add up by.")] = Grouping.TIER,
+    config: ConfigOption = None,
+) -> None:
+    """Add up answers, tokens and cost."""
+
+    async def act() -> list[Total]:
+        async with _ledger(config) as ledger:
+            return await ledger.totals(by.value)
+
+    show_table(
+        [by.value, ">answers", ">input", ">of it reused", ">output", ">cost in $", ">without cost"],
+        [
+            [
+                total.name,
+                f"{total.answers:,}",
+                *(f"{total.tokens[c] or 0:,}" for c in ("input", "reused", "output")),
+                total.cost_usd,
+                f"{total.unpriced:,}",
+            ]
+            for total in asyncio.run(act())
+        ],
+    )
+
+
+@asynccontextmanager
+async def _ledger(config: Path | None) -> AsyncIterator[Ledger]:
+    """The ledger of the configured database."""
+    from renga.app import store_url
+    from renga.ids import make_ids
+    from renga.ledger import Ledger
+
+    url = store_url(load_config(config))
+    async with await Ledger.start(url, clock=time.time, instance_id=make_ids()("inst")) as ledger:
+        yield ledger
