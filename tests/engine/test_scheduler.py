@@ -1,0 +1,281 @@
+"""The scheduler against a cache that remembers what was written where: nothing leaks, all end."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from renga.engine.blocks import BLOCK_SIZE, BlockPool
+from renga.engine.scheduler import Scheduler, Sequence
+from tests.engine.fakes import PrefixCache
+
+STEP_TOKENS = 96
+
+
+class Bench:
+    """A scheduler with a make-believe model, and the rules that must hold after every step."""
+
+    def __init__(self, blocks: int = 24, max_running: int = 4, max_waiting: int = 1_000) -> None:
+        self.pool = BlockPool(blocks)
+        self.now = 0.0
+        self.scheduler = Scheduler(
+            self.pool,
+            max_running=max_running,
+            max_waiting=max_waiting,
+            step_tokens=STEP_TOKENS,
+            clock=lambda: self.now,
+        )
+        self.cache = PrefixCache()
+        self.live: dict[str, Sequence] = {}
+        self.ended: list[str] = []
+        self.first_token: list[str] = []
+        self.steps = 0
+        self.made = 0
+
+    def submit(
+        self, prompt: list[int], output: int, workspace: str = "a", lane: str = "interactive"
+    ) -> str:
+        self.made += 1
+        sequence = Sequence(
+            id=f"{workspace}{self.made}",
+            workspace=workspace,
+            lane="batch" if lane == "batch" else "interactive",
+            tokens=list(prompt),
+            limit=min(len(prompt) + output, self.pool.blocks * BLOCK_SIZE),
+        )
+        assert self.scheduler.submit(sequence) is None
+        self.live[sequence.id] = sequence
+        return sequence.id
+
+    def cancel(self, id: str) -> None:
+        assert self.scheduler.end(id) is self.live.pop(id)
+
+    def step(self) -> None:
+        self.now += 0.01
+        self.steps += 1
+        pieces = self.scheduler.plan()
+        self.check_plan(pieces)
+        for piece in pieces:
+            self.cache.compute(piece)
+        self.scheduler.advance(pieces)
+        for piece in pieces:
+            if piece.samples:
+                self.token(piece.sequence)
+        self.check_books()
+
+    def token(self, sequence: Sequence) -> None:
+        if not sequence.generated:
+            self.first_token.append(sequence.id)
+        # The same text goes on the same way, so that generated blocks are shared, too.
+        sequence.tokens.append(sum(sequence.tokens[-3:]) % 7)
+        if len(sequence.tokens) >= sequence.limit:
+            self.scheduler.end(sequence.id)
+            del self.live[sequence.id]
+            self.ended.append(sequence.id)
+
+    def check_plan(self, pieces) -> None:
+        if self.live:
+            assert pieces, "somebody waits and nothing is planned"
+        assert len({piece.sequence.id for piece in pieces}) == len(pieces)
+        prefill = sum(piece.count for piece in pieces if piece.count > 1)
+        assert prefill <= STEP_TOKENS
+        for piece in pieces:
+            self.check_piece(piece)
+
+    def check_piece(self, piece) -> None:
+        sequence = piece.sequence
+        end = sequence.computed + piece.count
+        assert piece.count > 0
+        assert end == len(sequence.tokens) if piece.samples else end % BLOCK_SIZE == 0
+        assert end <= len(sequence.blocks) * BLOCK_SIZE
+        for index in range(sequence.computed // BLOCK_SIZE, (end - 1) // BLOCK_SIZE + 1):
+            block = sequence.blocks[index]
+            assert self.pool.holders(block) == 1, "a block is shared with its writer"
+            assert not self.pool.is_published(block), "a block in the tree is written"
+
+    def check_books(self) -> None:
+        held: dict[int, int] = {}
+        for sequence in self.live.values():
+            for block in sequence.blocks:
+                held[block] = held.get(block, 0) + 1
+        assert self.pool.available + len(held) == self.pool.blocks, "a block is lost"
+        assert all(self.pool.holders(block) == count for block, count in held.items())
+        assert self.scheduler.running + self.scheduler.waiting == len(self.live)
+
+    def finish(self, limit: int = 20_000) -> None:
+        begun = self.steps
+        while self.live:
+            assert self.steps - begun < limit, f"{len(self.live)} sequences never end"
+            self.step()
+        assert self.pool.available == self.pool.blocks
+
+
+def test_no_block_leaks_over_ten_thousand_random_steps():
+    draw = random.Random(20)
+    bench = Bench(blocks=20, max_running=6)
+    while bench.steps < 10_000:
+        for _ in range(draw.choice([0, 0, 0, 0, 1, 3])):
+            if len(bench.live) < 30:
+                shared = [draw.randrange(3)] * draw.choice([0, 10, BLOCK_SIZE, 100])
+                own = [draw.randrange(7) for _ in range(draw.randrange(1, 200))]
+                lane = draw.choice(["interactive", "interactive", "batch"])
+                bench.submit(shared + own, draw.randrange(1, 150), draw.choice("abc"), lane)
+        if bench.live and draw.random() < 0.05:
+            bench.cancel(draw.choice(list(bench.live)))
+        if bench.live:
+            bench.step()
+        else:
+            bench.steps += 1
+    bench.finish()
+    assert bench.scheduler.preemptions > 50, "the pool was never short: this proved little"
+    assert len(bench.ended) > 300
+
+
+class Life(RuleBasedStateMachine):
+    """Any order of submitting, cancelling and stepping keeps the books, and all end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench(blocks=10, max_running=3)
+
+    @rule(
+        kind=st.integers(0, 2),
+        length=st.integers(1, 150),
+        output=st.integers(1, 90),
+        workspace=st.sampled_from("ab"),
+        lane=st.sampled_from(["interactive", "batch"]),
+    )
+    def submit(self, kind, length, output, workspace, lane):
+        self.bench.submit([kind] * length, output, workspace, lane)
+
+    @precondition(lambda self: self.bench.live)
+    @rule(which=st.integers(0, 10))
+    def cancel(self, which):
+        self.bench.cancel(list(self.bench.live)[which % len(self.bench.live)])
+
+    @rule(times=st.integers(1, 12))
+    def step(self, times):
+        for _ in range(times):
+            self.bench.step()
+
+    @invariant()
+    def books_balance(self):
+        self.bench.check_books()
+
+    def teardown(self):
+        self.bench.finish()
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_decodes_go_on_while_a_long_prompt_is_computed():
+    bench = Bench(blocks=64)
+    talker = bench.submit([1] * 10, 200, "talker")
+    bench.step()
+    bench.submit([2] * 900, 5, "reader")
+    for _ in range(8):
+        before = bench.live[talker].generated
+        bench.step()
+        assert bench.live[talker].generated == before + 1
+
+
+def test_a_quiet_workspace_gets_its_turn_beside_a_flood():
+    bench = Bench(blocks=64, max_running=8)
+    for number in range(60):
+        bench.submit([number % 7] * 90 + [number], 3, "flood")
+    quiet = bench.submit([3] * 80, 3, "quiet")
+    for _ in range(3):
+        bench.step()
+    assert quiet in bench.first_token
+    assert bench.first_token.index(quiet) <= 2
+
+
+def test_turns_are_even_between_two_floods():
+    bench = Bench(blocks=64, max_running=4)
+    for number in range(40):
+        bench.submit([number % 7] * 60 + [number], 2, "x")
+        bench.submit([number % 5] * 60 + [number], 2, "y")
+    while len(bench.ended) < 40:
+        bench.step()
+    share = sum(id.startswith("x") for id in bench.ended[:40])
+    assert 18 <= share <= 22
+
+
+def test_interactive_requests_go_before_batch_requests():
+    bench = Bench(blocks=64, max_running=2)
+    slow = [bench.submit([9, number] * 20, 50, "b", "batch") for number in range(4)]
+    bench.step()
+    quick = [bench.submit([1, number] * 20, 3, "i") for number in range(2)]
+    bench.step()
+    assert set(quick) <= set(bench.first_token)
+    assert not bench.live[slow[0]].running
+    bench.finish()
+    assert set(bench.ended[:2]) == set(quick)
+
+
+def test_prompts_that_share_a_prefix_compute_it_once():
+    bench = Bench(blocks=64, max_running=8)
+    shared = [draw % 11 for draw in range(5 * BLOCK_SIZE)]
+    ids = [bench.submit([*shared, 100 + number], 4) for number in range(6)]
+    kept = dict(bench.live)
+    bench.finish()
+    assert [kept[id].reused for id in ids] == [0] + [5 * BLOCK_SIZE] * 5
+
+
+def test_at_least_one_prompt_token_is_computed():
+    bench = Bench()
+    bench.submit([4] * (2 * BLOCK_SIZE), 2)
+    bench.finish()
+    again = bench.submit([4] * (2 * BLOCK_SIZE), 2)
+    kept = bench.live[again]
+    bench.finish()
+    assert kept.reused == BLOCK_SIZE
+
+
+def test_a_large_prompt_is_not_overtaken_for_ever():
+    bench = Bench(blocks=16, max_running=4)
+    for number in range(3):
+        bench.submit([number] * 100, 60, "small")
+    bench.step()
+    large = bench.submit([5] * 450, 5, "large")
+    for number in range(200):
+        bench.submit([number % 7] * 40 + [number], 20, "small")
+        bench.step()
+        if large in bench.ended:
+            return
+    pytest.fail("small prompts kept overtaking the large one")
+
+
+def test_a_cancelled_sequence_frees_its_blocks_at_once():
+    bench = Bench(blocks=16)
+    id = bench.submit([1] * 300, 50)
+    bench.step()
+    assert bench.pool.available < 16
+    bench.cancel(id)
+    assert bench.pool.available == 16
+
+
+def test_a_full_queue_says_when_to_come_back():
+    bench = Bench(max_running=1, max_waiting=3)
+    for _ in range(4):
+        bench.submit([1] * 40, 10)
+    extra = Sequence(id="extra", workspace="a", lane="interactive", tokens=[1], limit=2)
+    assert bench.scheduler.submit(extra) == 1.0
+    bench.now += 2.0
+    assert bench.scheduler.submit(extra) == pytest.approx(8.0)
+    bench.finish()
+    assert bench.scheduler.submit(extra) is None
+
+
+def test_an_id_in_use_is_refused():
+    bench = Bench()
+    id = bench.submit([1], 3)
+    again = Sequence(id=id, workspace="a", lane="interactive", tokens=[1], limit=2)
+    with pytest.raises(ValueError, match="in use"):
+        bench.scheduler.submit(again)
