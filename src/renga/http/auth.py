@@ -8,6 +8,8 @@ logged or repeated in a message.
 from __future__ import annotations
 
 import ipaddress
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.requests import Request
@@ -18,6 +20,7 @@ from renga.http.errors import request_id_of
 from renga.keys import Keys
 
 DEFAULT_WORKSPACE = "default"
+OPEN_SECONDS = 1.0  # how long after the first key was made any value may still be accepted
 
 
 class KnowsKeys(Protocol):
@@ -28,10 +31,12 @@ class KnowsKeys(Protocol):
 
 
 class Auth:
-    """Resolves callers over the keys of one server."""
+    """Resolves callers over the keys of one server. `ticks`: seconds that never go back."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, *, ticks: Callable[[], float] = time.monotonic) -> None:
         self._keys = keys
+        self._ticks = ticks
+        self._open_until = 0.0
 
     async def caller(self, request: Request) -> Caller:
         """Who asks. Raises AuthenticationFailed."""
@@ -40,7 +45,7 @@ class Auth:
         found = await self._keys.resolve(presented)
         if found is not None:
             return Caller(found.workspace, request_id, found.key_id)
-        if await self._keys.any_exist():
+        if not await self._is_open():
             raise AuthenticationFailed("invalid x-api-key: it is not a key of this server, or off")
         if not is_loopback(request.client.host if request.client else ""):
             raise AuthenticationFailed(
@@ -48,6 +53,16 @@ class Auth:
                 "create one there with `renga keys create`"
             )
         return Caller(DEFAULT_WORKSPACE, request_id)
+
+    async def _is_open(self) -> bool:
+        """Whether no key exists; the database is asked once in OPEN_SECONDS."""
+        now = self._ticks()
+        if now < self._open_until:
+            return True
+        if await self._keys.any_exist():
+            return False
+        self._open_until = now + OPEN_SECONDS
+        return True
 
 
 def presented_key(request: Request) -> str:
