@@ -16,7 +16,7 @@ Ids = Callable[[str], str]
 
 def make_ids(source: random.Random | None = None) -> Ids:
     """A function from prefix ("msg", "req") to a fresh id such as `msg_01...`."""
-    source = source or random.SystemRandom()
+    source = source or random.Random()  # seeded by the system; an id is a name, not a secret
 
     def new(prefix: str) -> str:
         return f"{prefix}_01" + "".join(source.choices(_ALPHABET, k=22))
