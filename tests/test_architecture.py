@@ -60,13 +60,21 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "transformers": (),
     "anthropic": (),
     "renga.backends": ("renga.backends", "renga.app"),
-    "renga.backends.base": ("renga.backends", "renga.routing", "renga.gateway", "renga.app"),
+    # The protocol alone: `renga.http.health` asks each backend how it is.
+    "renga.backends.base": (
+        "renga.backends",
+        "renga.routing",
+        "renga.gateway",
+        "renga.app",
+        "renga.http.health",
+    ),
     "renga.engine": ("renga.engine", "renga.backends.local", "renga.cli.doctor"),
 }
 
 # Modules that may import inside functions, and why.
 HIDDEN_IN: dict[str, str] = {
     "renga.store.database": "Alembic is slow to load and only a change of schema needs it",
+    "renga.http.server": "uvloop is not made for every platform",
     "renga.cli": "a command loads only what it needs, so that `renga --help` is instant",
 }
 

@@ -1,0 +1,67 @@
+"""`renga ask`, in process and against a server, and what it leaves in the ledger."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.conftest import RunRenga, StartServer, scripted
+
+ECHO = scripted()
+
+
+def test_the_answer_is_all_that_stdout_gets(renga: RunRenga):
+    done = renga("ask", "Hello there", config=ECHO)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello there\n", "")
+
+
+def test_files_then_pipe_then_question_make_the_prompt(renga: RunRenga, tmp_path: Path):
+    (tmp_path / "a.txt").write_text("first file")
+    (tmp_path / "b.txt").write_text("second file")
+    done = renga("ask", "why?", "-f", "a.txt", "-f", "b.txt", input="from a pipe", config=ECHO)
+    assert done.stdout == "first file\n\nsecond file\n\nfrom a pipe\n\nwhy?\n"
+
+
+def test_a_pipe_alone_is_the_question(renga: RunRenga):
+    assert renga("ask", input="only this", config=ECHO).stdout == "only this\n"
+
+
+def test_max_tokens_cuts(renga: RunRenga):
+    assert renga("ask", "abcdefghijkl", "--max-tokens", "2", config=ECHO).stdout == "abcdefgh\n"
+
+
+def test_every_answer_stands_in_the_ledger(renga: RunRenga):
+    renga("ask", "abcdefgh", config=ECHO)
+    renga("ask", "abcdefgh", "--tier", "opus", config=ECHO)
+    rows = [line.split() for line in renga("ledger", "totals", config=ECHO).stdout.splitlines()]
+    # Two tokens in at $1 and two out at $5 per million; opus is served, and charged, as haiku.
+    assert rows[1] == ["haiku", "1", "2", "0", "2", "0.000012", "0"]
+    assert rows[2] == ["opus", "1", "2", "0", "2", "0.000012", "0"]
+
+
+def test_totals_by_day_and_workspace(renga: RunRenga):
+    renga("ask", "abcdefgh", config=ECHO)
+    by_day = renga("ledger", "totals", "--by", "day", config=ECHO).stdout.splitlines()
+    by_workspace = renga("ledger", "totals", "--by", "workspace", config=ECHO).stdout.splitlines()
+    assert by_day[1].split()[1:3] == ["1", "2"]
+    assert by_workspace[1].split()[0] == "default"
+
+
+def test_against_a_server_gives_the_same_answer(renga: RunRenga, start_server: StartServer):
+    server = start_server(ECHO)
+    done = renga("ask", "Hëllo 東京", "--against", server.url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hëllo 東京\n", "")
+
+
+def test_against_a_server_its_errors_are_one_line(renga: RunRenga, start_server: StartServer):
+    server = start_server(scripted(fault="error", reply="some words", fail_after=1))
+    done = renga("ask", "hi", "--against", server.url)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("renga: ")
+
+
+def test_a_schema_that_the_backend_cannot_honour_is_refused(renga: RunRenga, tmp_path: Path):
+    (tmp_path / "schema.json").write_text(json.dumps({"type": "object"}))
+    done = renga("ask", "hi", "--json", "schema.json", config=ECHO)
+    assert done.returncode == 2
+    assert "output_config.format" in done.stderr

@@ -1,0 +1,72 @@
+"""`renga doctor` says what would stop a start here, and nothing else does."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from renga.cli.doctor import check_memory, check_processor
+from tests.conftest import RunRenga, scripted
+
+
+def stops(stdout: str) -> list[str]:
+    return [line for line in stdout.splitlines() if line.startswith("STOP")]
+
+
+def test_where_nothing_is_wrong_it_says_so(renga: RunRenga):
+    done = renga("doctor", "--port", "0", config=scripted())
+    assert (done.returncode, stops(done.stdout)) == (0, [])
+    for name in ("python", "packages", "processor", "memory", "state folder", "database", "port"):
+        assert f"  {name}: " in done.stdout
+
+
+def test_a_port_in_use_would_stop_it(renga: RunRenga):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = renga("doctor", "--port", str(port), config=scripted())
+    assert done.returncode == 1
+    assert [str(port) in line for line in stops(done.stdout)] == [True]
+
+
+def test_a_public_address_without_a_key_would_stop_it(renga: RunRenga):
+    public = "[server]\nhost = '0.0.0.0'\nport = 0\n" + scripted()
+    done = renga("doctor", config=public)
+    assert done.returncode == 1
+    assert "renga keys create" in done.stdout
+    renga("keys", "create", "alice", config=scripted())
+    assert renga("doctor", config=public).returncode == 0
+
+
+def test_a_broken_model_would_stop_it(renga: RunRenga, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    config = f'[backends.a]\nmodel = "{tmp_path / "empty"}"\n[tiers.haiku]\nbackends = ["a"]'
+    done = renga("doctor", "--port", "0", config=config)
+    assert done.returncode == 1
+    assert "STOP  backend a" in done.stdout
+
+
+def test_a_damaged_database_would_stop_it(renga: RunRenga, tmp_path: Path):
+    renga("ask", "hi", config=scripted())
+    database = tmp_path / "home" / "renga.db"
+    content = bytearray(database.read_bytes())
+    content[200:4000] = b"\xff" * 3800
+    database.write_bytes(content)
+    done = renga("doctor", "--port", "0", config=scripted())
+    assert done.returncode == 1
+    assert "renga.db" in stops(done.stdout)[0]
+
+
+def test_a_configuration_that_cannot_be_read_would_stop_it(renga: RunRenga):
+    done = renga("doctor", config="[tires.haiku]")
+    assert done.returncode == 1
+    assert "did you mean 'tiers'?" in done.stdout
+
+
+def test_an_old_processor_is_a_remark(tmp_path: Path):
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu sse2 sse4_2\n")
+    assert check_processor(tmp_path / "cpuinfo").verdict == "slow"
+
+
+def test_little_memory_is_a_remark(tmp_path: Path):
+    (tmp_path / "meminfo").write_text("MemTotal: 2000000 kB\nMemAvailable: 500000 kB\n")
+    assert check_memory(tmp_path / "meminfo").verdict == "slow"
