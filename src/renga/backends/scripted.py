@@ -14,7 +14,7 @@ from pathlib import Path
 
 from renga.backends.base import Attempt, Capabilities, Health
 from renga.config import BackendConfig
-from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError
+from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
 from renga.events import (
     BlockDelta,
     BlockStart,
@@ -81,6 +81,7 @@ class ScriptedBackend:
         self._config = config
         self._script = script or self._configured
         self.open_streams = 0
+        self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,12 +91,14 @@ class ScriptedBackend:
         """Nothing to load."""
 
     async def aclose(self) -> None:
-        """Nothing to free."""
+        """Answer nothing more."""
+        self._closed = True
 
     def health(self) -> Health:
-        return Health(ready=True, words="scripted replies (no model)")
+        return Health(ready=not self._closed, words="scripted replies (no model)")
 
     async def count_tokens(self, request: Prompt) -> int:
+        self._check_open()
         return prompt_tokens(request)
 
     def _configured(self, request: MessagesRequest) -> Reply:
@@ -115,6 +118,7 @@ class ScriptedBackend:
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """Play the reply."""
+        self._check_open()
         reply = self._script(request)
         size = prompt_tokens(request)
         self._check_window(size)
@@ -144,6 +148,10 @@ class ScriptedBackend:
             yield MessageStop()
         finally:
             self.open_streams -= 1
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable(f"backend '{self.name}' is not running")
 
     def _check_window(self, size: int) -> None:
         window = self.capabilities.window

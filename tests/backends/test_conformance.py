@@ -1,0 +1,307 @@
+"""What every backend owes the path, checked on every kind in the table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pkgutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import pytest_asyncio
+from anthropic.lib.streaming._messages import accumulate_event
+from anthropic.types import RawMessageStreamEvent
+from pydantic import TypeAdapter
+
+import renga.backends
+from renga.backends import BACKENDS, make_backend
+from renga.backends.base import Attempt, Backend
+from renga.config import KINDS, BackendConfig
+from renga.errors import InvalidRequest, Unavailable
+from renga.events import BlockDelta, Event, MessageStart, TextDelta, fold
+from renga.types import Message, MessagesRequest
+from tests.tiny_model import write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SHIPPED = Path(renga.__file__).parent / "models" / "shipped" / "haiku" / "openvino_model.bin"
+
+# A configuration for each kind; `model` is a folder with a small model of random weights.
+KIND_CONFIGS: dict[str, Callable[[Path], BackendConfig]] = {
+    "scripted": lambda model: BackendConfig("b", "scripted", window=1_024, token_delay_ms=0.5),
+    "local": lambda model: BackendConfig("b", "local", model=str(model), threads=1, kv_cache_mb=16),
+}
+CASES = [*BACKENDS, *(["shipped"] if SHIPPED.exists() else [])]
+
+WORDS = "Zürich 東京 🦊🦆 naïve — “quoted” and plain, "
+
+
+@dataclass
+class Case:
+    """A started backend and how to make more of its kind."""
+
+    backend: Backend
+    config: BackendConfig
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
+async def case(
+    request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Case]:
+    if request.param == "shipped":
+        config = BackendConfig("b", "local", threads=1, window=2_048, kv_cache_mb=64)
+    else:
+        config = KIND_CONFIGS[request.param](tiny)
+    home = tmp_path_factory.mktemp("home")
+    backend = make_backend(config, home=home)
+    await backend.start()
+    yield Case(backend, config, home)
+    await backend.aclose()
+
+
+@pytest.fixture
+def backend(case: Case) -> Backend:
+    return case.backend
+
+
+def attempt(workspace: str = "default") -> Attempt:
+    return Attempt("req_test", workspace)
+
+
+def ask(text: str, **fields: Any) -> MessagesRequest:
+    fields = {"max_tokens": 40, "temperature": 0.0, **fields}
+    messages = [{"role": "user", "content": text}]
+    return MessagesRequest.model_validate({"model": "haiku", "messages": messages, **fields})
+
+
+def forced(backend: Backend, text: str, **fields: Any) -> MessagesRequest:
+    """A request whose answer is `text` as a JSON string, whatever the backend is."""
+    written = json.dumps(text, ensure_ascii=False)
+    fields = {"max_tokens": 2_000, **fields}
+    if backend.capabilities.structured_output:
+        schema = {"type": "json_schema", "schema": {"const": text}}
+        fields["output_config"] = {"format": schema}
+    return ask(written, **fields)
+
+
+async def run(
+    backend: Backend, request: MessagesRequest, meter: Attempt | None = None
+) -> list[Event]:
+    async with aclosing(backend.stream(request, meter or attempt())) as events:  # type: ignore[type-var]
+        return [event async for event in events]
+
+
+def text_of(message: Message) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
+def as_the_sdk_builds_it(events: list[Event]) -> dict[str, Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+    snapshot: Any = None
+    buffers: dict[int, bytes] = {}
+    for event in events:
+        raw = adapter.validate_python(event.model_dump(mode="json"))
+        snapshot = accumulate_event(event=raw, current_snapshot=snapshot, json_bufs=buffers)
+    built: dict[str, Any] = snapshot.model_dump(mode="json")
+    return built
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+async def test_every_module_is_in_the_table_and_every_row_has_a_module() -> None:
+    modules = {m.name for m in pkgutil.iter_modules(renga.backends.__path__)} - {"base"}
+    assert {target.split(":")[0].rpartition(".")[2] for target in BACKENDS.values()} == modules
+    assert set(BACKENDS) == set(KINDS) == set(KIND_CONFIGS)
+
+
+async def test_a_backend_is_called_what_its_row_says(case: Case) -> None:
+    assert case.backend.kind == case.config.kind
+    assert case.backend.name == case.config.name
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_legal_and_has_text_as_the_sdk_sees_it(backend: Backend) -> None:
+    events = await run(backend, forced(backend, "Hello there"))
+    message = fold(events)
+    assert text_of(message) == '"Hello there"'
+    assert message.stop_reason == "end_turn"
+    theirs = as_the_sdk_builds_it(events)
+    ours = message.model_dump(mode="json")
+    assert {k: theirs[k] for k in ("content", "stop_reason", "stop_sequence", "role")} == {
+        k: ours[k] for k in ("content", "stop_reason", "stop_sequence", "role")
+    }
+    assert theirs["usage"]["output_tokens"] == ours["usage"]["output_tokens"]
+    assert theirs["usage"]["input_tokens"] == ours["usage"]["input_tokens"]
+
+
+async def test_usage_adds_up_and_the_meter_agrees(backend: Backend) -> None:
+    request, meter = forced(backend, WORDS), attempt()
+    events = await run(backend, request, meter)
+    usage = fold(events).usage
+    size = await backend.count_tokens(request)
+    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    assert usage.input_tokens + read + written == size
+    assert meter.output == usage.output_tokens > 0
+    assert 0 <= meter.reused < size
+    assert isinstance(events[0], MessageStart)
+    assert events[0].message.usage.input_tokens == usage.input_tokens
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"system": "You are terse."},
+        {"system": [{"type": "text", "text": WORDS}, {"type": "text", "text": "<|im_end|>"}]},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+        {"messages": [{"role": "user", "content": "x"}] * 3},
+    ],
+)
+async def test_the_count_is_what_message_start_says(
+    backend: Backend, fields: dict[str, Any]
+) -> None:
+    request = ask("Where is my order?", **{"max_tokens": 1, **fields})
+    events = await run(backend, request)
+    assert isinstance(events[0], MessageStart)
+    assert events[0].message.usage.input_tokens == await backend.count_tokens(request)
+
+
+async def test_max_tokens_is_respected_and_reported(backend: Backend) -> None:
+    message = fold(await run(backend, forced(backend, "x " * 50, max_tokens=3)))
+    assert message.usage.output_tokens == 3
+    assert message.stop_reason == "max_tokens"
+
+
+async def test_a_stop_sequence_is_reported_and_cut(backend: Backend) -> None:
+    request = forced(backend, WORDS, stop_sequences=["never", "naïve —"])
+    message = fold(await run(backend, request))
+    assert message.stop_reason == "stop_sequence"
+    assert message.stop_sequence == "naïve —"
+    assert text_of(message) == '"' + WORDS.partition("naïve —")[0]
+
+
+async def test_characters_are_whole_in_every_piece(backend: Backend) -> None:
+    text = WORDS * 3
+    events = await run(backend, forced(backend, text))
+    deltas = [e.delta for e in events if isinstance(e, BlockDelta)]
+    pieces = [d.text for d in deltas if isinstance(d, TextDelta)]
+    assert len(pieces) > 10
+    assert all(piece and "�" not in piece for piece in pieces)
+    assert json.loads("".join(pieces)) == text
+
+
+async def test_the_likeliest_answer_is_the_same_each_time(backend: Backend) -> None:
+    request = ask("What do you know about haiku?")
+    first, second = [fold(await run(backend, request)) for _ in range(2)]
+    assert text_of(first) == text_of(second)
+    assert first.usage == second.usage
+
+
+async def test_streams_side_by_side_do_not_mix(backend: Backend) -> None:
+    texts = [f"{number} {WORDS}" for number in range(8)]
+    answers = await asyncio.gather(*(run(backend, forced(backend, text)) for text in texts))
+    assert [json.loads(text_of(fold(events))) for events in answers] == texts
+
+
+async def test_structured_output_is_what_the_schema_says(backend: Backend) -> None:
+    if not backend.capabilities.structured_output:
+        fields = {"output_config": {"format": {"type": "json_schema", "schema": {}}}}
+        assert backend.capabilities.missing_for(ask("x", **fields)) == "output_config.format"
+        return
+    schema = {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["refund", "order", "other"]},
+            "count": {"type": "integer", "minimum": 0, "maximum": 999},
+            "urgent": {"type": "boolean"},
+            "name": {"type": ["string", "null"], "maxLength": 12},
+        },
+        "required": ["kind", "count", "urgent", "name"],
+        "additionalProperties": False,
+    }
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    for temperature in (0.0, 1.0, 1.0):
+        request = ask("Card?", max_tokens=200, temperature=temperature, output_config=config)
+        message = fold(await run(backend, request))
+        assert message.stop_reason == "end_turn"
+        value = json.loads(text_of(message))
+        jsonschema.validate(value, schema)
+        assert text_of(message) == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+# --- ends that are not answers --------------------------------------------------------------------
+
+
+async def test_a_prompt_beyond_the_window_is_refused_before_any_event(backend: Backend) -> None:
+    window = backend.capabilities.window
+    request = ask("poem " * window)
+    size = await backend.count_tokens(request)
+    assert size >= window
+    wanted = rf"^prompt is too long: {size} tokens > {window - 1} maximum$"
+    stream = backend.stream(request, attempt())
+    with pytest.raises(InvalidRequest, match=wanted):
+        await anext(stream)
+
+
+async def test_a_consumer_that_leaves_stops_the_work(case: Case) -> None:
+    backend: Any = case.backend
+    meter = attempt()
+    seen = 0
+    request = forced(backend, "leave " * 300)
+    async with aclosing(backend.stream(request, meter)) as events:
+        assert backend.open_streams == 0
+        async for event in events:
+            seen += isinstance(event, BlockDelta)
+            if seen == 3:
+                break
+        assert backend.open_streams == 1
+    assert backend.open_streams == 0
+    assert 3 <= meter.output < 300
+    # The backend is free for the next one, at once.
+    async with asyncio.timeout(10):
+        assert text_of(fold(await run(backend, forced(backend, "next")))) == '"next"'
+
+
+async def test_a_cancelled_consumer_stops_the_work(case: Case) -> None:
+    backend: Any = case.backend
+    began = asyncio.Event()
+
+    async def consume() -> None:
+        async with aclosing(backend.stream(forced(backend, "leave " * 300), attempt())) as events:
+            async for event in events:
+                if isinstance(event, BlockDelta):
+                    began.set()
+
+    consumer = asyncio.create_task(consume())
+    await began.wait()
+    consumer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await consumer
+    assert backend.open_streams == 0
+
+
+async def test_a_closed_backend_says_so(case: Case) -> None:
+    backend = make_backend(replace(case.config, kv_cache_mb=8), home=case.home)
+    await backend.start()
+    assert backend.health().ready
+    await backend.aclose()
+    await backend.aclose()
+    assert not backend.health().ready
+    with pytest.raises(Unavailable):
+        await run(backend, ask("Hello"))
+    with pytest.raises(Unavailable):
+        await backend.count_tokens(ask("Hello"))

@@ -1,0 +1,251 @@
+"""The engine behind the path: what only a backend with a process and a model can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from renga.backends.base import Attempt
+from renga.backends.local import LEAST_TOP_P, LocalBackend, sampling_of
+from renga.config import BackendConfig
+from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError
+from renga.events import BlockDelta, Event, fold
+from renga.models.find import Sampling
+from renga.types import MessagesRequest
+from tests.tiny_model import train_tokenizer, write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WINDOW = 384
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+def configure(model: Path, **fields: Any) -> BackendConfig:
+    return BackendConfig("small", model=str(model), threads=1, kv_cache_mb=16, **fields)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def local(tiny: Path) -> AsyncIterator[LocalBackend]:
+    backend = LocalBackend(configure(tiny, window=WINDOW, max_running=2, max_waiting=1), home=tiny)
+    await backend.start()
+    yield backend
+    await backend.aclose()
+
+
+def ask(text: str, answer: str | None = None, **fields: Any) -> MessagesRequest:
+    """A request; with `answer`, one that can be answered by that JSON string alone."""
+    if answer is not None:
+        schema = {"type": "json_schema", "schema": {"const": answer}}
+        fields["output_config"] = {"format": schema}
+    fields = {"max_tokens": 2_000, "messages": [{"role": "user", "content": text}], **fields}
+    return MessagesRequest.model_validate({"model": "haiku", **fields})
+
+
+async def run(
+    backend: LocalBackend, request: MessagesRequest, meter: Attempt | None = None
+) -> list[Event]:
+    async with aclosing(backend.stream(request, meter or Attempt("req", "w"))) as events:  # type: ignore[type-var]
+        return [event async for event in events]
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(b.text for b in fold(events).content if b.type == "text")
+
+
+async def idle(backend: LocalBackend) -> Any:
+    """The engine's figures once nothing runs in it."""
+    assert backend.engine is not None
+    async with asyncio.timeout(10):
+        while (stats := backend.engine.stats()) is None or stats.running or stats.waiting:
+            await asyncio.sleep(0.01)
+    return stats
+
+
+async def test_health_says_what_runs(local: LocalBackend) -> None:
+    health = local.health()
+    assert health.ready
+    assert health.words == f"410K parameters, int8, window {WINDOW}, 1 thread"
+
+
+async def test_generation_that_reaches_the_window_says_so(local: LocalBackend) -> None:
+    request = ask("poem " * 60, "long " * 400)
+    size = await local.count_tokens(request)
+    message = fold(await run(local, request))
+    assert message.stop_reason == "model_context_window_exceeded"
+    assert size + message.usage.output_tokens == WINDOW
+
+
+async def test_max_tokens_beyond_the_window_is_accepted(local: LocalBackend) -> None:
+    events = await run(local, ask("Hello", "short", max_tokens=128_000))
+    assert text_of(events) == '"short"'
+
+
+async def test_a_repeated_prompt_is_read_from_blocks_and_stays_input(local: LocalBackend) -> None:
+    request = ask("The same long beginning, again and again. " * 8, "ok")
+    size = await local.count_tokens(request)
+    meters = [Attempt("req", "alpha"), Attempt("req", "alpha"), Attempt("req", "beta")]
+    usages = [fold(await run(local, request, meter)).usage for meter in meters]
+    assert [u.input_tokens for u in usages] == [size] * 3
+    assert meters[0].reused == 0
+    assert size - 32 <= meters[1].reused < size
+    assert meters[2].reused == 0, "another workspace must not see these blocks"
+
+
+async def test_a_full_queue_is_an_overload_with_a_time(local: LocalBackend) -> None:
+    requests = [ask("Hello", "slow " * 60) for _ in range(6)]
+    answers = await asyncio.gather(*(run(local, r) for r in requests), return_exceptions=True)
+    refused = [a for a in answers if isinstance(a, Overloaded)]
+    assert refused
+    assert all(r.retry_after is not None and r.retry_after > 0 for r in refused)
+    assert all(text_of(a) for a in answers if isinstance(a, list))
+    assert len(refused) + sum(isinstance(a, list) for a in answers) == 6
+    assert local.open_streams == 0
+
+
+async def test_a_caller_that_leaves_frees_the_engine_within_a_step(local: LocalBackend) -> None:
+    before = await idle(local)
+    meter = Attempt("req", "w")
+    async with aclosing(local.stream(ask("Hello", "gone " * 60), meter)) as events:  # type: ignore[type-var]
+        async for event in events:
+            if isinstance(event, BlockDelta):
+                break
+    await run(local, ask("Hello", "x"))
+    after = await idle(local)
+    whole = len(train_tokenizer().encode(json.dumps("gone " * 60)).ids)
+    assert after.output_tokens - before.output_tokens < whole / 2
+    assert after.free_blocks == after.blocks
+
+
+async def test_a_caller_that_leaves_before_the_first_token_is_charged_nothing(
+    local: LocalBackend,
+) -> None:
+    meter = Attempt("req", "w")
+    task = asyncio.create_task(run(local, ask("early " * 60, "x"), meter))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (meter.input, meter.output) == (None, 0)
+    assert local.open_streams == 0
+
+
+async def test_a_format_and_a_prefill_exclude_each_other(local: LocalBackend) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "{"}]
+    with pytest.raises(InvalidRequest, match=r"^output_config.format: .*final assistant message"):
+        await run(local, ask("", "x", messages=messages))
+
+
+async def test_a_schema_is_refused_before_the_engine_sees_it(local: LocalBackend) -> None:
+    before = await idle(local)
+    schema = {"format": {"type": "json_schema", "schema": {"type": "poem"}}}
+    for call in (run, lambda b, r: b.count_tokens(r)):
+        with pytest.raises(InvalidRequest, match=r"^output_config.format.schema: .*poem"):
+            await call(local, ask("a", output_config=schema))
+    assert (await idle(local)).prompt_tokens == before.prompt_tokens
+
+
+async def test_a_huge_prompt_does_not_hold_up_the_others(local: LocalBackend) -> None:
+    gaps: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            gaps.append(time.perf_counter() - before)
+
+    beating = asyncio.create_task(beat())
+    count = await local.count_tokens(ask("The quick brown fox jumps over the lazy dog. " * 50_000))
+    beating.cancel()
+    assert count > 400_000
+    # Less than a tenth of the whole; a loop that waited for it would show a single, long gap.
+    assert max(gaps) < max(0.15, sum(gaps) / 5)
+
+
+async def test_killing_the_engine_ends_its_streams_and_the_next_one_works(
+    local: LocalBackend,
+) -> None:
+    engine = local.engine
+    assert engine is not None
+    first = engine.process_id
+    assert first is not None
+    seen: list[Event] = []
+
+    async def watch_it_die(process: int) -> None:
+        async for event in local.stream(ask("Hi", "dies " * 60), Attempt("req", "w")):
+            seen.append(event)
+            if len(seen) == 5:
+                os.kill(process, signal.SIGKILL)
+
+    with pytest.raises(BackendFailed, match="engine process ended; it is being started again"):
+        await watch_it_die(first)
+    assert len(seen) >= 5
+    assert local.open_streams == 0
+    assert text_of(await run(local, ask("Hi", "alive"))) == '"alive"'
+    assert engine.process_id != first
+    assert local.health().ready
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+async def test_a_window_beyond_the_models_is_refused_at_start(tiny: Path) -> None:
+    backend = LocalBackend(configure(tiny, window=4_096), home=tiny)
+    with pytest.raises(SetupError, match=r"backends.small.window = 4096; accepted: 0 to 2048"):
+        await backend.start()
+
+
+async def test_a_tokenizer_of_another_model_is_refused_at_start(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, vocab_size=300)
+    with pytest.raises(SetupError, match=r"tokenizer.json has \d+ tokens; the model knows 300"):
+        await LocalBackend(configure(folder), home=tmp_path).start()
+
+
+async def test_a_graph_that_does_not_load_is_one_line_at_start(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    graph = folder / "openvino_model.xml"
+    graph.write_text(graph.read_text().replace('type="MatMul"', 'type="MatMurder"'))
+    with pytest.raises(SetupError, match=r"backend 'small': model .* cannot be loaded") as caught:
+        await LocalBackend(configure(folder), home=tmp_path).start()
+    assert "\n" not in caught.value.message
+
+
+# --- sampling -------------------------------------------------------------------------------------
+
+OWN = Sampling(temperature=0.3, top_p=0.9, top_k=40, min_p=0.05)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, OWN),
+        ({"temperature": 0.0}, Sampling(temperature=0.0)),
+        ({"temperature": 1.0}, Sampling()),
+        ({"top_p": 0.5}, Sampling(top_p=0.5)),
+        ({"top_k": 3}, Sampling(top_k=3)),
+        ({"top_k": 0}, Sampling()),
+    ],
+)
+async def test_the_models_own_sampling_rules_only_where_the_caller_asks_for_none(
+    fields: dict[str, Any], expected: Sampling
+) -> None:
+    assert sampling_of(ask("a", **fields), OWN) == expected
+
+
+async def test_top_p_of_zero_takes_the_likeliest(local: LocalBackend) -> None:
+    greedy = text_of(await run(local, ask("Which?", temperature=0.0, max_tokens=20)))
+    assert text_of(await run(local, ask("Which?", top_p=0.0, max_tokens=20))) == greedy
+    assert LEAST_TOP_P > 0
