@@ -6,6 +6,9 @@ nothing more. It opens no socket; that is `renga.http.server`.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -25,11 +28,22 @@ MB = 1_000_000
 
 
 def create_http(
-    app: App, *, running: Running | None = None, ping_seconds: float = PING_SECONDS
+    app: App,
+    *,
+    running: Running | None = None,
+    ping_seconds: float = PING_SECONDS,
+    ticks: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
-    """The ASGI application over `app`; `running` is shared with what drains it."""
+    """The ASGI application over `app`.
+
+    Args:
+        app: the running parts.
+        running: shared with what drains the server.
+        ping_seconds: the longest silence in a stream.
+        ticks: seconds that never go back.
+    """
     running = running or Running()
-    routes = _routes(app, running, ping_seconds)
+    routes = _routes(app, Auth(app.keys, ticks=ticks), running, ping_seconds)
     http = FastAPI(
         title="renga",
         openapi_url=None,  # bodies are read by hand, so a generated description would be empty
@@ -41,8 +55,7 @@ def create_http(
     return http
 
 
-def _routes(app: App, running: Running, ping_seconds: float) -> list[Route]:
-    auth = Auth(app.keys)
+def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list[Route]:
     limit = app.config.server.max_body_mb * MB
     endpoints = (
         Messages(
