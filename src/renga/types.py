@@ -244,11 +244,11 @@ class Prompt(Wire):
     def _refuse_by_name(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        for name in value.keys() & UNSUPPORTED_FIELDS.keys():
+        for name in (n for n in value if n in UNSUPPORTED_FIELDS):
             if value[name] not in (None, []):  # an empty list asks for nothing
                 raise PydanticCustomError(
                     "field_unsupported",
-                    "`{name}`: {why}",
+                    "{name}: {why}",
                     {"name": name, "why": UNSUPPORTED_FIELDS[name]},
                 )
         return {k: v for k, v in value.items() if k not in UNSUPPORTED_FIELDS}
