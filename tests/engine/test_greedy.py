@@ -139,7 +139,7 @@ def test_the_exact_mode_is_equal_on_a_warm_prefix(exact, exact_alone):
 
 def test_the_exact_mode_is_equal_for_sequences_that_were_put_out_and_came_back(exact):
     submits = [
-        Submit(id=str(n), salt="team", prompt=prompt, max_tokens=120, temperature=0.0)
+        Submit(id=str(n), salt="team", prompt=prompt, max_tokens=200, temperature=0.0)
         for n, prompt in enumerate(exact.prompts(8, longest=150))
     ]
     engine = exact.engine()

@@ -268,8 +268,8 @@ class Scheduler:
         return True
 
     def _preempt_batch(self) -> bool:
-        victim = self._youngest()
-        if victim.lane != "batch":
+        victim = self._youngest() if self._running else None
+        if victim is None or victim.lane != "batch":
             return False
         self._preempt(victim)
         return True

@@ -1,0 +1,212 @@
+"""The engine behind its process: real pipes, real model, and a process that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from renga.engine.client import (
+    EngineClient,
+    EngineDied,
+    EngineOverloaded,
+    EngineStartError,
+    Event,
+)
+from renga.engine.messages import EngineSettings, Finished, Output, Started, Submit
+from tests.engine.harness import NAMES, model_folder
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def folder(request, tmp_path_factory) -> Path:
+    return model_folder(request.param, tmp_path_factory.mktemp("client"))
+
+
+@pytest_asyncio.fixture
+async def client(folder) -> AsyncIterator[EngineClient]:
+    settings = EngineSettings(model=str(folder), kv_bytes=100_000_000, max_running=4, max_waiting=4)
+    client = await EngineClient.start(settings)
+    yield client
+    await client.aclose()
+
+
+def _submit(id: str, **changes: Any) -> Submit:
+    # A grammar without an end keeps the answer going for as long as a test wants.
+    given: dict[str, Any] = {
+        "salt": "team",
+        "prompt": list(range(20, 60)),
+        "max_tokens": 20,
+        "temperature": 0.0,
+        "grammar": "start: /(.|\\n){2000,}/",
+    }
+    return Submit(id=id, **{**given, **changes})
+
+
+async def _collect(client: EngineClient, submit: Submit) -> list[Event]:
+    async with aclosing(client.generate(submit)) as events:
+        return [event async for event in events]
+
+
+def _running(client: EngineClient) -> int | None:
+    stats = client.stats()
+    return None if stats is None else stats.running
+
+
+async def _until(condition, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def _output_tokens(events: list[Event]) -> int:
+    return sum(len(event.tokens) for event in events if isinstance(event, Output))
+
+
+async def test_an_answer_comes_through_the_pipe(client):
+    events = await _collect(client, _submit("one"))
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "max_tokens"
+    assert _output_tokens(events) == events[-1].output_tokens == 20
+
+
+async def test_the_facts_say_what_was_loaded(client):
+    facts = client.facts
+    assert facts.blocks * facts.block_size >= facts.window
+    assert facts.kv_bytes <= 100_000_000
+    assert facts.vocab > 0
+    assert facts.precision == "serving"
+    assert 0 < facts.load_seconds < 30
+
+
+async def test_requests_run_side_by_side(client):
+    answers = await asyncio.gather(*[_collect(client, _submit(f"s{n}")) for n in range(6)])
+    assert all(_output_tokens(events) == 20 for events in answers)
+
+
+async def test_a_warm_prefix_is_reported_as_reused(client):
+    await _collect(client, _submit("first"))
+    again = await _collect(client, _submit("again"))
+    other = await _collect(client, _submit("other", salt="other team"))
+    assert isinstance(again[0], Started)
+    assert isinstance(other[0], Started)
+    assert (again[0].reused_tokens, other[0].reused_tokens) == (32, 0)
+
+
+async def test_leaving_early_cancels_and_frees_the_blocks(client):
+    async with aclosing(client.generate(_submit("long", max_tokens=1_500))) as events:
+        async for event in events:
+            if isinstance(event, Output):
+                break
+    await _until(lambda: _running(client) == 0)
+    stats = client.stats()
+    assert stats is not None
+    assert stats.free_blocks == stats.blocks
+    assert stats.output_tokens < 500
+
+
+async def test_a_full_queue_is_an_exception_with_a_time(client):
+    results = await asyncio.gather(
+        *[_collect(client, _submit(f"q{n}", max_tokens=200)) for n in range(12)],
+        return_exceptions=True,
+    )
+    refused = [result for result in results if isinstance(result, EngineOverloaded)]
+    assert len(refused) == 4
+    assert all(one.retry_after >= 1 for one in refused)
+    finished = [result for result in results if isinstance(result, list)]
+    assert all(_output_tokens(events) == 200 for events in finished)
+
+
+async def test_a_killed_process_ends_its_requests_and_is_started_again(client):
+    async def killed() -> EngineDied:
+        with pytest.raises(EngineDied) as raised:
+            await _collect(client, _submit("doomed", max_tokens=1_500))
+        return raised.value
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(killed())
+        await _until(lambda: _running(client) == 1)
+        first = client.process_id
+        os.kill(first, signal.SIGKILL)
+    assert "ended" in str(waiting.result())
+    events = await _collect(client, _submit("next"))
+    assert _output_tokens(events) == 20
+    assert client.process_id != first
+    assert client.alive
+
+
+async def test_a_request_that_cannot_run_ends_with_a_sentence(client):
+    prompt = [20] * client.facts.window
+    [event] = await _collect(client, _submit("huge", prompt=prompt))
+    assert isinstance(event, Finished)
+    assert event.reason == "error"
+    assert "prompt is too long" in (event.error or "")
+
+
+async def test_an_id_in_use_is_refused(client):
+    async with aclosing(client.generate(_submit("same", max_tokens=500))) as events:
+        await anext(events)
+        with pytest.raises(ValueError, match="in use"):
+            await _collect(client, _submit("same"))
+
+
+async def test_closing_with_time_lets_open_answers_finish(folder):
+    client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=100_000_000))
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(_collect(client, _submit("last", max_tokens=300)))
+        await _until(lambda: _running(client) == 1)
+        await client.aclose(drain_seconds=30)
+    assert _output_tokens(answer.result()) == 300
+    assert client.process_id is None
+    with pytest.raises(EngineDied, match="closed"):
+        await _collect(client, _submit("late"))
+
+
+async def test_closing_at_once_ends_open_answers_and_the_process(folder):
+    client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=100_000_000))
+    process = client.process_id
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(_died(client))
+        await _until(lambda: _running(client) == 1)
+        begun = time.monotonic()
+        await client.aclose()
+        assert time.monotonic() - begun < 5
+    assert answer.result()
+    assert process is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+async def _died(client: EngineClient) -> bool:
+    with pytest.raises(EngineDied):
+        await _collect(client, _submit("open", max_tokens=1_900))
+    return True
+
+
+async def test_signals_of_the_terminal_do_not_end_the_process(client):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(client.process_id, number)
+    assert _output_tokens(await _collect(client, _submit("still"))) == 20
+
+
+async def test_a_folder_without_a_model_fails_to_start_with_a_sentence(tmp_path):
+    with pytest.raises(EngineStartError, match=r"no openvino_model\.xml"):
+        await EngineClient.start(EngineSettings(model=str(tmp_path)))
+
+
+async def test_a_broken_model_fails_to_start_with_a_sentence(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "openvino_model.xml").write_text("<net>", encoding="utf-8")
+    with pytest.raises(EngineStartError, match="not a causal model"):
+        await EngineClient.start(EngineSettings(model=str(tmp_path)))
