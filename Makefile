@@ -43,7 +43,8 @@ docs: $(DEVELOPING) ## Write the generated parts of the docs anew
 	$(BIN)/python -m docs.generate
 
 bench: $(DEVELOPING) ## Measure the server and the machine, in one table
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.gateway
 
 lock: | $(BIN)/python ## Resolve the dependencies anew, with hashes
 	$(PIP) install 'uv>=0.9,<1'

@@ -1,0 +1,284 @@
+"""`make docs`: writes the parts of the documentation that the source knows better.
+
+A part stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in a Markdown file; `PARTS` says
+what makes it. `tests/test_docs.py` fails while a file differs from what this would write. The text
+around the parts is written by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from renga import cli, config, errors, routing
+from renga.http import versions
+from renga.prices import PICO_PER_TOKEN, load_prices
+from renga.types import (
+    IGNORED_FIELDS,
+    KNOWN_BLOCKS,
+    SUPPORTED_BLOCKS,
+    UNSUPPORTED_FIELDS,
+    CountRequest,
+    MessagesRequest,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+PART = re.compile(r"(<!-- begin (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end (?P=name) -->)", re.S)
+
+FIELD_WORDS: dict[str, str] = {
+    "model": "a tier, a canonical id, a Claude name or an alias; see *Model names*",
+    "messages": "turns of `user` and `assistant`; content is a string or `text` blocks; turns of "
+    "one role in a row are one turn; a last `assistant` turn is continued",
+    "max_tokens": "1 to 128,000; an answer that reaches the model's window stops there with "
+    "`model_context_window_exceeded`",
+    "system": "a string or `text` blocks",
+    "stop_sequences": "strings that end the answer and are not part of it",
+    "stream": "server-sent events instead of one JSON object",
+    "temperature": "0 to 1, API version 2023-06-01 only; absent takes the model's own default",
+    "top_p": "0 to 1, API version 2023-06-01 only",
+    "top_k": "API version 2023-06-01 only",
+    "output_config": "`format` of type `json_schema`: the answer is JSON that meets the schema, by "
+    "construction",
+    "thinking": "`disabled` only",
+    "speed": "`standard` only",
+    "service_tier": "`auto` and `standard_only` are the same here",
+    "cache_control": "its form is checked; without effect, see *Accepted without effect*",
+    "metadata": "its form is checked; without effect, see *Accepted without effect*",
+}
+
+NAMES = (
+    "haiku",
+    "renga-sonnet-1",
+    "claude-haiku-4-5",
+    "claude-haiku-4.5",
+    "claude-3-5-haiku-latest",
+    "claude-sonnet-4-5-20250929",
+    "claude-opus-4-1@20250805",
+    "claude-mythos-1",
+    "gpt-4o",
+)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(c.replace("|", "\\|") for c in r) + " |\n" for r in lines)
+
+
+def settings() -> str:
+    """Every setting by section."""
+    out, last = [], ""
+    for section, key, default, about in config.settings():
+        if section != last:
+            out.append([f"**[{section}]**", "", ""])
+            last = section
+        out.append([f"`{key}`", _toml(default), about])
+    return table(("setting", "default", "what it does"), out)
+
+
+def _toml(default: str) -> str:
+    value = ast.literal_eval(default) if default else None
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def environment() -> str:
+    """Environment variables."""
+    rows = [
+        ["`RENGA_CONFIG`", "the configuration file, where `--config` names none"],
+        ["`RENGA_HOME`", "the state folder; `~/.renga` if absent"],
+    ]
+    rows += [[f"`{v}`", f"`{key}` of `[{s}]`"] for v, (s, key) in config.ENVIRONMENT.items()]
+    return table(("variable", "sets"), rows)
+
+
+def built_in() -> str:
+    """The configuration where there is no file."""
+    return f"```toml\n{config.BUILT_IN.strip()}\n```\n"
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """(name, help) of every command, groups included, as a terminal of 88 columns shows it."""
+    application = cli.build()
+    yield from _helps(application, typer.main.get_command(application), [])
+
+
+def _helps(
+    application: typer.Typer, command: typing.Any, path: list[str]
+) -> Iterator[tuple[str, str]]:
+    if path:
+        shown = CliRunner().invoke(
+            application, [*path, "--help"], prog_name="renga", terminal_width=88
+        )
+        yield " ".join(["renga", *path]), shown.output.strip()
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _helps(application, inner, [*path, name])
+
+
+def command_help() -> str:
+    """The help of every command."""
+    return "\n".join(f"## {name}\n\n```text\n{text}\n```\n" for name, text in commands())
+
+
+def error_classes() -> list[type[errors.RengaError]]:
+    """Every error that can reach a caller, in the order of the tree's drawing."""
+    found = [
+        cls
+        for cls in vars(errors).values()
+        if isinstance(cls, type)
+        and issubclass(cls, errors.RengaError)
+        and cls is not errors.RengaError
+    ]
+    return sorted(found, key=lambda cls: cls.status)
+
+
+def error_table() -> str:
+    """Status and wire type of every error."""
+    return table(
+        ("error", "status", "`error.type`", "when"),
+        (
+            [f"`{cls.__name__}`", str(cls.status), f"`{cls.type}`", _first(cls.__doc__ or "")]
+            for cls in error_classes()
+        ),
+    )
+
+
+def request_fields() -> str:
+    """Fields of a request that are honoured."""
+    fields = [name for name in MessagesRequest.model_fields if name not in IGNORED_FIELDS]
+    return table(
+        ("field", "needed", "count_tokens", "what is accepted"),
+        (
+            [
+                f"`{name}`",
+                "yes" if MessagesRequest.model_fields[name].is_required() else "",
+                "yes" if name in CountRequest.model_fields else "",
+                FIELD_WORDS[name],
+            ]
+            for name in fields
+        ),
+    )
+
+
+def ignored_fields() -> str:
+    """Fields that are accepted without effect."""
+    return table(("field", "what that means"), ([f"`{n}`", w] for n, w in IGNORED_FIELDS.items()))
+
+
+def refused_fields() -> str:
+    """Fields of the API that are refused by name."""
+    return table(
+        ("field", "what the answer says"), ([f"`{n}`", w] for n, w in UNSUPPORTED_FIELDS.items())
+    )
+
+
+def blocks() -> str:
+    """Content blocks."""
+    refused = ", ".join(f"`{b}`" for b in sorted(KNOWN_BLOCKS))
+    accepted = ", ".join(f"`{b}`" for b in SUPPORTED_BLOCKS)
+    return f"Accepted in requests: {accepted}. Refused by name: {refused}.\n"
+
+
+def api_versions() -> str:
+    """Versions of the API."""
+    removed = ", ".join(f"`{name}`" for name in versions.REMOVED_IN_NEW)
+    both = " and ".join(f"`{v}`" for v in versions.VERSIONS)
+    return (
+        f"`anthropic-version` is required: {both} are accepted. In `{versions.NEW}` there are no "
+        f"{removed}: a value is a 400.\n"
+    )
+
+
+def model_names() -> str:
+    """What some names resolve to."""
+    rows = []
+    for name in NAMES:
+        try:
+            tier = routing.tier_of(name)
+            rows.append([f"`{name}`", tier, f"`{routing.CANONICAL[tier]}`"])
+        except errors.NotFound:
+            rows.append([f"`{name}`", "404 `not_found_error`", ""])
+    return table(("`model` in the request", "tier", "`model` in the answer"), rows)
+
+
+def prices() -> str:
+    """The built-in price card."""
+    classes = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+    rows = [
+        [tier, *(_dollars(getattr(price, c)) for c in classes)]
+        for tier, price in load_prices().items()
+    ]
+    return table(("$ per million tokens", *(c.replace("_", " ") for c in classes)), rows)
+
+
+def _dollars(pico: int) -> str:
+    return f"{(Decimal(pico) / PICO_PER_TOKEN).normalize():f}"
+
+
+def modules() -> str:
+    """One line per module: the first sentence of its docstring."""
+    rows = []
+    for path in sorted((ROOT / "src" / "renga").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT / "src" / "renga").with_suffix("").parts)
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        if path.name != "__main__.py" and "migrations" not in path.parts and name != "__init__":
+            rows.append([f"`{name.removesuffix('.__init__')}`", _first(doc)])
+    return table(("module", "what it is"), rows)
+
+
+def _first(doc: str) -> str:
+    """The first sentence, on one line."""
+    return re.split(r"(?<=[.!?])\s", " ".join(doc.split("\n\n")[0].split()))[0]
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "environment": environment,
+    "built-in": built_in,
+    "commands": command_help,
+    "errors": error_table,
+    "request-fields": request_fields,
+    "ignored-fields": ignored_fields,
+    "refused-fields": refused_fields,
+    "blocks": blocks,
+    "versions": api_versions,
+    "model-names": model_names,
+    "prices": prices,
+    "modules": modules,
+}
+
+
+def pages() -> list[Path]:
+    """Every Markdown file that may hold parts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rendered(text: str) -> str:
+    """`text` with its parts made anew. Raises KeyError for a part that nobody makes."""
+    return PART.sub(lambda m: m[1] + "\n" + PARTS[m["name"]]() + "\n" + m[4], text)
+
+
+def main() -> None:
+    """Write every page that is not current."""
+    for page in pages():
+        old = page.read_text(encoding="utf-8")
+        new = rendered(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"wrote {page.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()
