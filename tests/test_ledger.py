@@ -88,6 +88,12 @@ def ask(path: Path, query: str) -> list[dict[str, Any]]:
     return found
 
 
+async def until(path: Path, query: str, wanted: list[dict[str, Any]]) -> None:
+    async with asyncio.timeout(20):
+        while ask(path, query) != wanted:
+            await asyncio.sleep(0.005)
+
+
 # -- a row's life --
 
 
@@ -188,12 +194,7 @@ async def test_a_row_is_durable_within_its_group_without_a_flush(path):
     async with await start(path, group_seconds=0.01) as ledger:
         open_answer(ledger)
         close_answer(ledger)
-        for _ in range(1000):
-            if ask(path, "SELECT status FROM answers") == [{"status": "ok"}]:
-                break
-            await asyncio.sleep(0.005)
-        else:
-            pytest.fail("the group was not written")
+        await until(path, "SELECT status FROM answers", [{"status": "ok"}])
 
 
 async def test_a_closing_works_while_its_task_is_being_cancelled(path):
@@ -287,8 +288,7 @@ async def test_an_id_of_another_server_is_reported_and_harms_no_other_row(path):
         with pytest.raises(RejectedRow, match="answer same"):
             await second.flush()
         close_answer(second, "same", status="error")
-        with pytest.raises(RejectedRow, match="closing of answer same"):
-            await second.flush()
+        assert await second.get("other") is not None
         close_answer(first, "same")
         await first.flush()
         row = await second.get("same")
@@ -622,16 +622,17 @@ async def test_heartbeats_keep_the_lease_and_sweep(path):
         dead = await start(path, "inst_2", clock=clock, heartbeat_seconds=600)
         open_answer(dead, "left")
         await dead.flush()
-        for _ in range(4):
+        for step in range(1, 5):
             clock.now += 10
-            await asyncio.sleep(0.1)
+            await until(
+                path,
+                "SELECT expires_us FROM instances WHERE instance_id = 'inst_1'",
+                [{"expires_us": int((NOW + 10 * step + 15) * 10**6)}],
+            )
         row, left = await beating.get("alive"), await beating.get("left")
         assert row is not None
         assert left is not None
         assert (row.status, left.status) == ("open", "interrupted")
-        assert ask(path, "SELECT expires_us FROM instances WHERE instance_id = 'inst_1'") == [
-            {"expires_us": int((NOW + 55) * 10**6)}
-        ]
         await dead.aclose()
 
 

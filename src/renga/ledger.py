@@ -132,8 +132,7 @@ class Ledger:
             StoreError: some rows could not be written; the message counts them.
         """
         try:
-            with suppress(RejectedRow):
-                await self.flush()
+            await self._catch_up()
             await self.store.write(self._leave)
         except StoreError:
             # Closing the store tries once more, and counts what is lost. The lease runs out.
@@ -389,9 +388,14 @@ class Ledger:
 
     # -- reading --
 
+    async def _catch_up(self) -> None:
+        # A row that was refused is logged, and is no reason not to read the others.
+        with suppress(RejectedRow):
+            await self.flush()
+
     async def get(self, request_id: str) -> AnswerRow | None:
         """The row of an answer with its attempts, as this server last wrote it."""
-        await self.flush()
+        await self._catch_up()
 
         def act(connection: Connection) -> list[AnswerRow]:
             row = sql.get_answer(connection, request_id)
@@ -421,7 +425,7 @@ class Ledger:
         """
         if not 1 <= limit <= 1000:
             raise ValueError(f"limit: {limit}; accepted: 1 to 1000")
-        await self.flush()
+        await self._catch_up()
         selection = Selection(workspace=workspace, status=status)
 
         def act(connection: Connection) -> list[AnswerRow]:
@@ -447,7 +451,7 @@ class Ledger:
         """
         if by not in get_args(Grouping):
             raise ValueError(f"by: {by!r}; accepted: {', '.join(get_args(Grouping))}")
-        await self.flush()
+        await self._catch_up()
         selection = Selection(
             workspace=workspace,
             since_us=None if since is None else _us(since),

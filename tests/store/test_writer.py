@@ -49,6 +49,7 @@ def engine(path: Path) -> Iterator[Engine]:
 def commits(engine: Engine) -> list[str]:
     seen: list[str] = []
     event.listen(engine, "commit", lambda _: seen.append("commit"))
+    event.listen(engine, "rollback", lambda _: seen.append("rollback"))
     return seen
 
 
@@ -92,13 +93,14 @@ def test_a_full_group_does_not_wait(path, engine):
     writer.close()
 
 
-def test_a_row_is_changed_after_it_is_added_in_whatever_order_kinds_come(path, engine):
+def test_a_row_is_changed_after_it_is_added_in_whatever_order_kinds_come(path, engine, commits):
     writer = Writer(engine, group_seconds=600)
     for number in range(20):
         writer.put(add(f"w{number}"))
         writer.put(change(f"w{number}", number))
     writer.flush().result(10)
     assert content(path) == {f"w{number}": number for number in range(20)}
+    assert commits == ["commit"]
     writer.close()
 
 
