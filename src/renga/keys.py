@@ -140,7 +140,7 @@ class Keys:
     async def resolve(self, presented: str) -> Owner | None:
         """What `presented` stands for; None if it is not a key, unknown or disabled.
 
-        About two microseconds for a key seen in the last `CACHE_SECONDS`, else one indexed read.
+        About three microseconds for a key seen in the last `CACHE_SECONDS`, else one indexed read.
         """
         if len(presented) != _LENGTH or not presented.startswith(PREFIX) or not presented.isascii():
             return None
