@@ -18,6 +18,7 @@ from pydantic import Field
 from renga.errors import ApiError
 from renga.types import (
     ContentBlock,
+    Count,
     Message,
     OutputDetails,
     RedactedThinkingBlock,
@@ -105,10 +106,10 @@ class Ending(Wire):
 class DeltaUsage(Wire):
     """Cumulative totals; they replace those of message_start."""
 
-    output_tokens: int
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    output_tokens: Count
+    input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
     output_tokens_details: OutputDetails | None = None
 
 

@@ -349,27 +349,31 @@ StopReason = Literal[
 ]
 
 
+# Tokens; the bound is the ledger's, so that no backend can report what cannot be booked.
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
 class CacheCreation(Wire):
     """Cache writes by time to live, in tokens."""
 
-    ephemeral_5m_input_tokens: int = 0
-    ephemeral_1h_input_tokens: int = 0
+    ephemeral_5m_input_tokens: Count = 0
+    ephemeral_1h_input_tokens: Count = 0
 
 
 class OutputDetails(Wire):
     """What the output tokens were spent on."""
 
-    thinking_tokens: int = 0
+    thinking_tokens: Count = 0
 
 
 class Usage(Wire):
     """Tokens by class. Input classes are disjoint: their sum is the prompt."""
 
-    input_tokens: int
-    cache_creation_input_tokens: int = 0
-    cache_read_input_tokens: int = 0
+    input_tokens: Count
+    cache_creation_input_tokens: Count = 0
+    cache_read_input_tokens: Count = 0
     cache_creation: CacheCreation = CacheCreation()
-    output_tokens: int
+    output_tokens: Count
     output_tokens_details: OutputDetails | None = None
     service_tier: Literal["standard", "priority", "batch"] = "standard"
     inference_geo: str = "not_available"
@@ -393,7 +397,7 @@ class Message(Wire):
 class TokenCount(Wire):
     """The answer of count_tokens."""
 
-    input_tokens: int
+    input_tokens: Count
 
 
 # --- models ---------------------------------------------------------------------------------------
