@@ -72,9 +72,7 @@ def spoken(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module", params=RELEASES)
-def found(
-    request: pytest.FixtureRequest, server: tuple[str, str], spoken: str
-) -> dict[str, Any]:
+def found(request: pytest.FixtureRequest, server: tuple[str, str], spoken: str) -> dict[str, Any]:
     """What one release found at the server, and under which circumstances."""
     release = request.param
     installed(release)
@@ -114,6 +112,7 @@ def test_a_stream_accumulates_to_a_message(found):
     assert found["async"].strip()
     if found["on"] == "scripted":
         assert text_of(message) == text_of(found["created"]) == found["async"]
+        assert message == {**found["created"], "id": message["id"]}
 
 
 def test_raw_events_come_in_the_documented_order(found):

@@ -12,18 +12,19 @@ from typing import Any
 import anthropic
 
 TURNS: Any = [{"role": "user", "content": "Where is my order?"}]
-ASK: Any = {"model": "claude-haiku-4-5", "max_tokens": 40, "messages": TURNS}
+SYSTEM = "Be brief."
+ASK: Any = {"model": "claude-haiku-4-5", "max_tokens": 40, "messages": TURNS, "system": SYSTEM}
 
 
 def use(client: anthropic.Anthropic) -> dict[str, Any]:
     """Each kind of call, once."""
-    raw = client.messages.with_raw_response.create(**ASK, system="Be brief.")
+    raw = client.messages.with_raw_response.create(**ASK)
     with client.messages.stream(**ASK) as stream:
         pieces = list(stream.text_stream)
         streamed = stream.get_final_message()
     events = [event.type for event in client.messages.create(**ASK, stream=True)]
     beta = client.beta.messages.with_raw_response.create(**ASK, betas=["warp-2030-01-01"])
-    count = client.messages.count_tokens(model="haiku", messages=TURNS)
+    count = client.messages.count_tokens(model="haiku", messages=TURNS, system=SYSTEM)
     return {
         "created": raw.parse().to_dict(),
         "headers": {k.lower(): v for k, v in raw.headers.items()},
@@ -65,7 +66,7 @@ def errors(client: anthropic.Anthropic) -> dict[str, Any]:
     return {
         "bad field": failed(lambda: create(**{**ASK, "max_tokens": -1})),
         "unknown model": failed(lambda: create(**{**ASK, "model": "gpt-4"})),
-        "too large": failed(lambda: create(**ASK, system="x" * 33_000_000)),
+        "too large": failed(lambda: create(**{**ASK, "system": "x" * 33_000_000})),
         "overloaded": failed(lambda: create(**{**ASK, "model": "sonnet"})),
         "overloaded stream": failed(lambda: create(**{**ASK, "model": "sonnet"}, stream=True)),
         "cut stream": failed(cut),
@@ -79,7 +80,8 @@ def sampling(client: anthropic.Anthropic) -> dict[str, Any] | str:
         answer = client.messages.create(**ASK, extra_body={"temperature": 0.5})
     except anthropic.BadRequestError as error:
         return str(error)
-    return answer.type
+    kind: str = answer.type
+    return kind
 
 
 async def use_async(url: str, options: dict[str, Any]) -> str:
