@@ -109,7 +109,7 @@ class Started(msgspec.Struct, tag="started"):
 
 
 class Output(msgspec.Struct, tag="output"):
-    """What one step added: every token it produced, and the text that is certain by now.
+    """What one step, or a few close ones, added: every token, and the text that is certain by now.
 
     Text that may turn out to begin a stop sequence, or a character that is not complete, is held
     back; special tokens have no text.

@@ -1,8 +1,8 @@
 """The engine's own process: `python -m renga.engine.process`, frames in by stdin, out by stdout.
 
-A thread reads frames into a queue so that the step loop never waits for them; one frame goes out
-for each step. The process leaves when its parent's pipe closes. Owned rule: nothing but frames is
-written to the pipe, whatever a native library prints.
+A thread reads frames into a queue so that the step loop never waits for them; at most one frame
+goes out for each step. The process leaves when its parent's pipe closes. Owned rule: nothing but
+frames is written to the pipe, whatever a native library prints.
 """
 
 import os
@@ -24,6 +24,7 @@ from renga.engine.messages import (
     EngineSettings,
     Failed,
     FromEngine,
+    Output,
     Ready,
     Refused,
     Submit,
@@ -35,6 +36,9 @@ from renga.engine.messages import (
 from renga.engine.model import Model, ModelError, ModelFiles
 from renga.engine.text import TokenizerError, Vocabulary
 
+# Steps of a small model take 1-2 ms, and its reader has work to do for every frame: text waits at
+# most so long for the next step's, in seconds.
+_WRITE_SECONDS = 0.005
 # How often a busy engine reports its figures, in seconds.
 _STATS_SECONDS = 0.25
 _STOPPING_SECONDS = 1.0
@@ -111,24 +115,57 @@ def serve(
 ) -> None:
     """Step while there is work; returns when the inbox ends, or when drained."""
     draining = False
-    reported = clock()
+    reported = written = clock()
+    outbox = Outbox()
     while True:
-        events: list[FromEngine] = []
         for message in _arrived(inbox, wait=not engine.busy):
             if message is None:
                 return
             if isinstance(message, Drain):
                 draining = True
             else:
-                events += _take(engine, message, draining)
-        events += engine.step()
-        if clock() - reported >= _STATS_SECONDS or not engine.busy:
-            reported = clock()
-            events.append(engine.stats())
-        if events:
-            write(events)
+                outbox.add(_take(engine, message, draining))
+        outbox.add(engine.step())
+        now = clock()
+        if now - reported >= _STATS_SECONDS or not engine.busy:
+            reported = now
+            outbox.add([engine.stats()])
+        if outbox.urgent or now - written >= _WRITE_SECONDS:
+            written = now
+            outbox.write(write)
         if draining and not engine.busy:
             return
+
+
+class Outbox:
+    """Events on their way out. Outputs of steps that follow closely become one for each request."""
+
+    def __init__(self) -> None:
+        self.urgent = False
+        """Whether there is something that should not wait for more: anything but text."""
+        self._events: list[FromEngine] = []
+        self._outputs: dict[str, Output] = {}
+
+    def add(self, events: list[FromEngine]) -> None:
+        """Append a step's events, joining an output to the one before it of the same request."""
+        for event in events:
+            if not isinstance(event, Output):
+                self.urgent = True
+                self._events.append(event)
+            elif (before := self._outputs.get(event.id)) is not None:
+                before.tokens += event.tokens
+                before.text += event.text
+            else:
+                self._outputs[event.id] = event
+                self._events.append(event)
+
+    def write(self, write: Callable[[list[FromEngine]], None]) -> None:
+        """Hand over what is there, in order, and begin anew."""
+        if self._events:
+            write(self._events)
+        self.urgent = False
+        self._events = []
+        self._outputs = {}
 
 
 def _take(engine: Engine, message: Submit | Cancel, draining: bool) -> list[FromEngine]:

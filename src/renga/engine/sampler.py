@@ -15,8 +15,8 @@ Row = npt.NDArray[np.float32]
 
 # Rows are summed in pieces of this many: a running sum over a whole row is the slow part of a draw.
 _PIECE = 64
-# How many candidates top_p looks at before it sorts the whole row.
-_SHORT_LIST = 256
+# Least weights, beside a best of 1, of the tokens that top_p sorts before it sorts a whole row.
+_SHORT_LISTS = (np.float32(1e-2), np.float32(1e-4))
 
 
 @dataclass(slots=True)
@@ -78,12 +78,10 @@ def _kept(scaled: Row, weights: Row, draw: Draw) -> npt.NDArray[np.bool_]:
 def _nucleus_floor(scaled: Row, weights: Row, top_p: float) -> np.float32:
     """The scaled logit of the last token that the smallest set of mass `top_p` needs."""
     wanted = top_p * float(weights.sum(dtype=np.float64))
-    size = _SHORT_LIST
-    while size < weights.size:
-        places = np.argpartition(weights, -size)[-size:]
+    for least in _SHORT_LISTS:
+        places = np.flatnonzero(weights >= least)
         if weights[places].sum(dtype=np.float64) >= wanted:
             return _floor_among(scaled[places], weights[places], wanted)
-        size *= 8
     return _floor_among(scaled, weights, wanted)
 
 
