@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 
 from renga.backends.base import Attempt
-from renga.backends.local import LEAST_TOP_P, LocalBackend, sampling_of
+from renga.backends.local import LEAST_TOP_P, LocalBackend, sampling_of, short_count
 from renga.config import BackendConfig
-from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError
+from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
 from renga.events import BlockDelta, Event, fold
 from renga.models.find import Sampling
 from renga.types import MessagesRequest
@@ -171,7 +171,7 @@ async def test_a_huge_prompt_does_not_hold_up_the_others(local: LocalBackend) ->
     count = await local.count_tokens(ask("The quick brown fox jumps over the lazy dog. " * 50_000))
     beating.cancel()
     assert count > 400_000
-    # Less than a tenth of the whole; a loop that waited for it would show a single, long gap.
+    # A loop that waited for the count would show a single gap as long as the whole.
     assert max(gaps) < max(0.15, sum(gaps) / 5)
 
 
@@ -192,11 +192,27 @@ async def test_killing_the_engine_ends_its_streams_and_the_next_one_works(
 
     with pytest.raises(BackendFailed, match="engine process ended; it is being started again"):
         await watch_it_die(first)
+    health = local.health()
+    assert not health.ready
+    assert health.words.endswith("the engine is being started again")
     assert len(seen) >= 5
     assert local.open_streams == 0
     assert text_of(await run(local, ask("Hi", "alive"))) == '"alive"'
     assert engine.process_id != first
     assert local.health().ready
+
+
+async def test_closing_ends_open_streams_with_a_503(tiny: Path) -> None:
+    backend = LocalBackend(configure(tiny), home=tiny)
+    await backend.start()
+    stream = backend.stream(ask("Hi", "closes " * 200), Attempt("req", "w"))
+    await anext(stream)
+    await backend.aclose()
+    with pytest.raises(Unavailable, match="backend 'small' is not running"):
+        async for _ in stream:
+            pass
+    assert backend.open_streams == 0
+    assert backend.health().words == "stopped"
 
 
 # --- start ----------------------------------------------------------------------------------------
@@ -221,6 +237,13 @@ async def test_a_graph_that_does_not_load_is_one_line_at_start(tmp_path: Path) -
     with pytest.raises(SetupError, match=r"backend 'small': model .* cannot be loaded") as caught:
         await LocalBackend(configure(folder), home=tmp_path).start()
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(950, "950"), (409_600, "410K"), (12_500_000, "12.5M"), (1.24e9, "1.24B")]
+)
+async def test_parameters_are_told_in_three_digits(number: int, words: str) -> None:
+    assert short_count(int(number)) == words
 
 
 # --- sampling -------------------------------------------------------------------------------------

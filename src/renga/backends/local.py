@@ -121,7 +121,8 @@ class LocalBackend:
             return Health(ready=False, words="stopped")
         facts, model = self.engine.facts, self.model
         threads = f"{facts.threads} thread" + ("s" if facts.threads != 1 else "")
-        words = f"{_count(model.parameters)} parameters, {model.precision}, window {facts.window:,}"
+        size = f"{short_count(model.parameters)} parameters, {model.precision}"
+        words = f"{size}, window {facts.window:,}"
         exact = ", exact arithmetic" if facts.precision == "exact" else ""
         if not self.engine.alive:
             return Health(ready=False, words=f"{words}; the engine is being started again")
@@ -268,7 +269,7 @@ def sampling_of(request: MessagesRequest, own: Sampling) -> Sampling:
     )
 
 
-def _count(number: int) -> str:
+def short_count(number: int) -> str:
     """`number` to three digits: 12.5M, 1.24B."""
     for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
         if number >= unit:

@@ -35,14 +35,12 @@ class Tokenizer:
         encoder.no_padding()
         self._encoder = encoder
         added = encoder.get_added_tokens_decoder()
-        # Tokens of bare white space (some vocabularies add them) are ordinary text.
+        # Some vocabularies add white space or single characters so; those are ordinary text.
         self.markers: dict[str, int] = {
-            token.content: id_ for id_, token in added.items() if token.content.strip()
+            token.content: id_
+            for id_, token in added.items()
+            if token.content.strip() and len(token.content) > 1
         }
-        longest_first = sorted(self.markers, key=len, reverse=True)
-        # A look-ahead finds markers that overlap too.
-        pattern = "|".join(re.escape(m) for m in longest_first)
-        self._marker = re.compile(f"(?={pattern})") if pattern else None
 
     @classmethod
     def load(cls, file: Path) -> Tokenizer:
@@ -66,15 +64,16 @@ class Tokenizer:
 
     def has_marker(self, text: str) -> bool:
         """Whether `text` holds something that `encode` would take for a control token."""
-        return bool(self._marker and self._marker.search(text))
+        return any(marker in text for marker in self.markers)
 
     def shield(self, text: str, breaker: str) -> str:
         """`text` with `breaker` inside each marker, after its first character."""
-        if self._marker is None:
-            return text
-        starts = [m.start() + 1 for m in self._marker.finditer(text)]
-        edges = [0, *starts, len(text)]
-        return breaker.join(text[a:b] for a, b in zip(edges, edges[1:], strict=False))
+        for marker in self.markers:
+            broken = marker[0] + breaker + marker[1:]
+            # Once is not enough for a marker that overlaps itself.
+            while marker in text:
+                text = text.replace(marker, broken)
+        return text
 
     def encode(self, text: str, breaker: str | None = None) -> list[int]:
         """Tokens of `text`: markers become control tokens, except where `breaker` parts them."""
@@ -82,7 +81,9 @@ class Tokenizer:
         return [id_ for piece in pieces for part in _parts(piece) for id_ in self._ids(part)]
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._encoder.encode(text, add_special_tokens=False).ids
+        # Unlike `encode`, this lets other threads run meanwhile.
+        (encoded,) = self._encoder.encode_batch_fast([text], add_special_tokens=False)
+        ids: list[int] = encoded.ids
         return ids
 
 
