@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
-from tests.conftest import RunRenga, StartServer, scripted
+from tests.conftest import RunRenga, StartServer, scripted, write_config
 
 ECHO = scripted()
 
@@ -65,3 +71,47 @@ def test_a_schema_that_the_backend_cannot_honour_is_refused(renga: RunRenga, tmp
     done = renga("ask", "hi", "--json", "schema.json", config=ECHO)
     assert done.returncode == 2
     assert "output_config.format" in done.stderr
+
+
+def begin_to_ask(tmp_path: Path) -> subprocess.Popen[str]:
+    """A slow answer whose first words have been read."""
+    path = write_config(tmp_path, scripted(reply="word " * 400, token_delay_ms=20))
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "renga.cli", "ask", "hi", "--config", str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert asking.stdout is not None
+    assert asking.stdout.read(10) == "word word "
+    return asking
+
+
+def row() -> tuple[str, int]:
+    """Status and output tokens of the only answer in the ledger, read without our code."""
+    with closing(sqlite3.connect(Path(os.environ["RENGA_HOME"]) / "renga.db")) as database:
+        (found,) = database.execute("SELECT status, output_tokens FROM answers").fetchall()
+    status, output = found
+    return status, output
+
+
+def test_ctrl_c_ends_it_without_a_trace_and_is_charged_what_was_made(tmp_path: Path):
+    asking = begin_to_ask(tmp_path)
+    asking.send_signal(signal.SIGINT)
+    _, errors = asking.communicate(timeout=20)
+    assert (asking.returncode, errors) == (130, "")
+    status, output = row()
+    assert status == "cancelled"
+    assert 2 <= output < 400
+
+
+def test_a_reader_that_leaves_ends_it_without_a_trace(tmp_path: Path):
+    asking = begin_to_ask(tmp_path)
+    assert asking.stdout is not None
+    assert asking.stderr is not None
+    asking.stdout.close()
+    errors = asking.stderr.read()
+    asking.stderr.close()
+    assert (asking.wait(20), errors) == (141, "")
+    assert row()[0] == "cancelled"

@@ -14,11 +14,12 @@ import typer
 from typer.core import TyperGroup
 
 from renga.cli import ask, chat, doctor, keys, ledger, models, serve, version
-from renga.cli.screen import complain
+from renga.cli.screen import abandon_stdout, complain
 from renga.errors import RengaError, SetupError
 
 REFUSED = 2
 INTERRUPTED = 130
+READER_LEFT = 141  # as a shell reports a program that SIGPIPE ended
 
 
 class Commands(TyperGroup):
@@ -37,6 +38,9 @@ class Commands(TyperGroup):
             raise typer.Exit(REFUSED) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            abandon_stdout()
+            raise typer.Exit(READER_LEFT) from error
 
 
 def build() -> typer.Typer:

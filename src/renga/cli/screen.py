@@ -5,6 +5,7 @@ Knows no command.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -27,6 +28,11 @@ def write(text: str) -> None:
     """A piece of an answer, at once."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def abandon_stdout() -> None:
+    """Nobody reads stdout any more; what the interpreter still flushes at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def whisper(text: str) -> None:
