@@ -225,8 +225,12 @@ async def test_a_window_beyond_the_models_is_refused_at_start(tiny: Path) -> Non
 
 
 async def test_a_tokenizer_of_another_model_is_refused_at_start(tmp_path: Path) -> None:
-    folder = write_model(tmp_path, vocab_size=300)
-    with pytest.raises(SetupError, match=r"tokenizer.json has \d+ tokens; the model knows 300"):
+    folder = write_model(tmp_path / "small", vocab_size=300)
+    with pytest.raises(SetupError, match=r"tokenizer.json has \d+ tokens; .* asks for 3 to 300$"):
+        await LocalBackend(configure(folder), home=tmp_path).start()
+    folder = write_model(tmp_path / "large", vocab_size=9_000)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 8000]}')
+    with pytest.raises(SetupError, match=r"asks for 8,001 to 9,000$"):
         await LocalBackend(configure(folder), home=tmp_path).start()
 
 

@@ -95,12 +95,7 @@ class LocalBackend:
         model = find_model(self._config.model, self._home)
         self._check_window(model)
         template = await asyncio.to_thread(ChatTemplate.load, model.path)
-        if template.tokenizer.size > model.vocab:
-            raise SetupError(
-                f"model file {model.path / 'tokenizer.json'} has "
-                f"{template.tokenizer.size:,} tokens; the model knows {model.vocab:,}",
-                "the folder's files belong to different models; copy it again",
-            )
+        _check_tokenizer(template.tokenizer.size, model)
         try:
             self.engine = await EngineClient.start(self._settings(model))
         except EngineStartError as error:
@@ -252,6 +247,17 @@ class LocalBackend:
 
     def _stopped(self) -> Unavailable:
         return Unavailable(f"backend '{self.name}' is not running")
+
+
+def _check_tokenizer(size: int, model: ModelFolder) -> None:
+    """Whether tokenizer and model can be of one kind."""
+    least, most = max(model.eos) + 1, model.vocab
+    if not least <= size <= most:
+        raise SetupError(
+            f"model file {model.path / 'tokenizer.json'} has {size:,} tokens; "
+            f"config.json asks for {least:,} to {most:,}",
+            "the folder's files belong to different models; copy it again",
+        )
 
 
 def sampling_of(request: MessagesRequest, own: Sampling) -> Sampling:
