@@ -48,6 +48,8 @@ Script = Callable[[MessagesRequest], Reply]
 
 def pieces(text: str) -> list[str]:
     """`text` in tokens of BYTES_PER_TOKEN bytes, whole characters kept together."""
+    if text.isascii():
+        return [text[at : at + BYTES_PER_TOKEN] for at in range(0, len(text), BYTES_PER_TOKEN)]
     out, held = [], ""
     for char in text:
         held += char
