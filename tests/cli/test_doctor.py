@@ -16,7 +16,16 @@ def stops(stdout: str) -> list[str]:
 def test_where_nothing_is_wrong_it_says_so(renga: RunRenga):
     done = renga("doctor", "--port", "0", config=scripted())
     assert (done.returncode, stops(done.stdout)) == (0, [])
-    for name in ("python", "packages", "processor", "memory", "state folder", "database", "port"):
+    for name in (
+        "python",
+        "packages",
+        "processor",
+        "memory",
+        "state folder",
+        "database",
+        "keys",
+        "port",
+    ):
         assert f"  {name}: " in done.stdout
 
 
@@ -32,6 +41,7 @@ def test_a_public_address_without_a_key_would_stop_it(renga: RunRenga):
     public = "[server]\nhost = '0.0.0.0'\nport = 0\n" + scripted()
     done = renga("doctor", config=public)
     assert done.returncode == 1
+    assert [line.split()[1] for line in stops(done.stdout)] == ["keys:"]
     assert "renga keys create" in done.stdout
     renga("keys", "create", "alice", config=scripted())
     assert renga("doctor", config=public).returncode == 0
