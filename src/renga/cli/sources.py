@@ -24,7 +24,7 @@ from renga.app import App
 from renga.caller import Caller
 from renga.config import Config
 from renga.errors import ApiError, RengaError, SetupError, find_error
-from renga.events import Event, MessageDelta, MessageStart, TextDelta
+from renga.events import Event, MessageDelta, MessageStart, TextDelta, ordered
 from renga.types import MessagesRequest
 
 TIMEOUT_SECONDS: Final = 600.0
@@ -142,8 +142,11 @@ class There:
         }
         self._request_id: str | None = None
 
-    async def stream(self, request: MessagesRequest) -> AsyncIterator[Event]:
-        """See Source."""
+    def stream(self, request: MessagesRequest) -> AsyncIterator[Event]:
+        """See Source. A stream that ends before its end is an error, not a short answer."""
+        return ordered(self._stream(request))
+
+    async def _stream(self, request: MessagesRequest) -> AsyncIterator[Event]:
         body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         connection = self._connect(self._host, self._port, timeout=TIMEOUT_SECONDS)
         lines = self._lines(connection, {**body, "stream": True})
@@ -162,9 +165,12 @@ class There:
     ) -> Iterator[dict[str, Any]]:
         response = self._call(connection, "POST", "/v1/messages", body)
         self._request_id = response.headers.get("request-id")
-        for line in response:
-            if line.startswith(b"data:"):
-                yield json.loads(line[5:])
+        try:
+            for line in response:
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(f"the connection to {self._host} was lost: {error}") from error
 
     def _call(
         self,
@@ -177,9 +183,9 @@ class There:
         try:
             connection.request(method, self._prefix + path, sent, self._headers)
             response = connection.getresponse()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise SetupError(
-                f"cannot reach {self._host}:{connection.port}: {error.strerror or error}",
+                f"cannot reach {self._host}:{connection.port}: {_reason(error)}",
                 "is the server running? `renga serve` starts one",
             ) from error
         if response.status >= 400:
@@ -211,6 +217,10 @@ class There:
 
     async def aclose(self) -> None:
         """Nothing is kept open."""
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _event(data: dict[str, Any]) -> Event:
