@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from tests.http.served import HEADERS, asking
+from tests.http.served import HEADERS, Served, asking, start
 
 MESSAGES, COUNT = "/v1/messages", "/v1/messages/count_tokens"
 INVALID = "invalid_request_error"
@@ -169,6 +172,7 @@ FIELDS = [
     ),
     field_is("tools", "tools: ", "not supported", tools=[{"name": "f", "input_schema": {}}]),
     field_is("an unknown field", "zork: Extra inputs are not permitted", zork=1),
+    field_is("2,000 unknown fields", "body: ", "2,000 ", **{f"k{i}": i for i in range(2000)}),
     field_is("a misspelt field", "temprature: Extra", "did you mean `temperature`", temprature=1),
     field_is("a cache mark of no ttl", "cache_control.ttl: ", "'5m' or '1h'", cache_control=MARK),
     bad(
@@ -219,6 +223,17 @@ TURNS = [
     block_is("a block a string", "messages.1.content.1: ", block="hi"),
     block_is("an image", "messages.1.content.1: ", "`image`", "text", block={"type": "image"}),
     block_is("an unknown block", "messages.1.content.1: ", "'song'", block={"type": "song"}),
+    turns_are(
+        "100,001 turns",
+        "messages: ",
+        "100000",
+        messages=[{"role": "user", "content": "a"}] * 100_001,
+    ),
+    turns_are(
+        "a million bad blocks",
+        "messages.0.content.0: ",
+        messages=[{"role": "user", "content": [{"type": "x"}] * 1_000_000}],
+    ),
     block_is("a block's type a number", "messages.1.content.1.type: ", block={"type": 5}),
     block_is(
         "citations",
@@ -308,16 +323,29 @@ HTTP = [
 CASES = [*BODIES, *FIELDS, *TURNS, *HTTP]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def once(home: Path) -> AsyncIterator[Served]:
+    """One server for the whole table: what is refused leaves no trace in it."""
+    async with AsyncExitStack() as stack:
+        yield await start(stack, home)
+
+
 def test_the_table_has_sixty_cases_and_more_each_of_another_name() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 60
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_bad_input_is_refused_by_name_and_opens_no_row(echo, case: Bad) -> None:
+async def test_bad_input_is_refused_by_name_and_opens_no_row(once: Served, case: Bad) -> None:
     given = {**HEADERS, "content-type": "application/json", **case.headers}
     headers = {name: value for name, value in given.items() if value is not None}
-    echo.client.headers.clear()
-    response = await echo.client.request(
+    once.client.headers.clear()
+    response = await once.client.request(
         case.method, case.path, content=case.content, headers=headers
     )
     assert response.status_code == case.status, response.text
@@ -329,13 +357,14 @@ async def test_bad_input_is_refused_by_name_and_opens_no_row(echo, case: Bad) ->
     assert all(part in message for part in case.says), message
     if case.says[0].endswith(": "):
         assert message.startswith(case.says[0]), message
-    assert await echo.app.ledger.rows() == []
-    assert echo.backend("HAIKU").open_streams == 0
+    assert await once.app.ledger.rows() == []
+    assert once.backend("HAIKU").open_streams == 0
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", [c for c in CASES if c.status == 405], ids=lambda c: c.name)
-async def test_a_wrong_method_names_the_right_ones_in_a_header(echo, case: Bad) -> None:
-    response = await echo.client.request(case.method, case.path)
+async def test_a_wrong_method_names_the_right_ones_in_a_header(once: Served, case: Bad) -> None:
+    response = await once.client.request(case.method, case.path)
     assert response.headers["allow"]
 
 

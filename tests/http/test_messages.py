@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 
 import pytest
 
@@ -93,6 +94,24 @@ async def test_counting_gives_the_size_that_the_answer_bills(echo):
     assert counted.json() == {"input_tokens": answer.json()["usage"]["input_tokens"]}
     assert counted.headers["renga-tier"] == "haiku"
     assert "renga-cost-usd" not in counted.headers
+
+
+async def test_a_long_prompt_is_understood_like_a_short_one(echo):
+    body = {"model": "haiku", "messages": [{"role": "user", "content": "word" * 500_000}]}
+    counted = await echo.post(body, "/v1/messages/count_tokens", anthropic_beta="x-2030-01-01")
+    assert counted.json() == {"input_tokens": 500_000}
+    refused = await echo.post({**body, "zork": 1}, "/v1/messages/count_tokens")
+    assert refused.json()["error"]["message"].startswith("zork: ")
+
+
+async def test_a_long_gzip_body_is_unpacked(echo):
+    turns = [{"role": "user", "content": random.Random(1).randbytes(400_000).hex()}]
+    packed = gzip.compress(json.dumps({"model": "haiku", "messages": turns}).encode())
+    assert len(packed) > 262_144
+    counted = await echo.client.post(
+        "/v1/messages/count_tokens", content=packed, headers={"content-encoding": "gzip"}
+    )
+    assert counted.json() == {"input_tokens": 200_000}
 
 
 async def test_gzip_is_unpacked_even_in_several_members(echo):

@@ -104,6 +104,16 @@ def test_a_body_over_the_limit_gets_its_answer_while_it_is_still_sent(start_serv
         assert connection.getresponse().status == 200
 
 
+def test_without_keys_a_proxy_here_does_not_open_the_server_to_others(start_server):
+    server = start_server(scripted())
+    with connected(server.url) as connection:
+        headers = HEADERS | {"x-forwarded-for": "203.0.113.5"}
+        connection.request("POST", "/v1/messages", json.dumps(asking()), headers)
+        response = connection.getresponse()
+        assert response.status == 401
+        assert "renga keys create" in json.loads(response.read())["error"]["message"]
+
+
 def test_the_first_byte_of_a_stream_leaves_before_the_last_is_made(start_server):
     server = start_server(scripted(**SLOW))
     with connected(server.url) as connection:

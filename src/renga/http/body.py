@@ -23,11 +23,11 @@ _GZIP = 31  # zlib's window bits for the gzip format
 _INLINE = 262_144  # compressed bytes up to which unpacking does not go to a thread
 
 
-async def read_object(request: Request, limit: int) -> dict[str, Any]:
-    """The body as a JSON object. `limit` is bytes, before and after decompression.
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, unpacked. `limit` is bytes, before and after decompression.
 
     Raises:
-        InvalidRequest: the encoding is unknown or broken, or it is not a JSON object.
+        InvalidRequest: the encoding is unknown or broken.
         RequestTooLarge: it is over the limit.
         RequestTimeout: the client stopped sending.
         ClientLeft: the client went away.
@@ -37,7 +37,7 @@ async def read_object(request: Request, limit: int) -> dict[str, Any]:
     if encoding == "gzip":
         inline = len(raw) <= _INLINE
         raw = _unpack(raw, limit) if inline else await asyncio.to_thread(_unpack, raw, limit)
-    return _decode(raw)
+    return raw
 
 
 def _encoding(request: Request) -> str:
@@ -115,7 +115,8 @@ def _bad_gzip() -> InvalidRequest:
     )
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
+def decode(raw: bytes) -> dict[str, Any]:
+    """`raw` as a JSON object. Raises InvalidRequest."""
     if not raw.strip():
         raise InvalidRequest("body: it is empty; accepted: a JSON object")
     try:

@@ -6,6 +6,7 @@ answer carries. It makes no answer: both forms of one come from the gateway's st
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -18,7 +19,7 @@ from renga.caller import Caller
 from renga.events import fold_stream
 from renga.gateway import Gateway
 from renga.http.auth import Auth
-from renga.http.body import read_object
+from renga.http.body import decode, read_body
 from renga.http.running import Running
 from renga.http.sse import EventStream
 from renga.http.validation import parse, unknown_fields
@@ -35,6 +36,7 @@ from renga.types import (
 Asked = TypeVar("Asked", bound=Prompt)
 
 JSON = "application/json"
+INLINE = 262_144  # bytes of a body up to which understanding it does not go to a thread
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,27 @@ class Messages:
     async def _admit(self, request: Request, model: type[Asked]) -> Admitted[Asked]:
         caller = await self._auth.caller(request)
         version = version_of(request)
-        body = await read_object(request, self._limit)
-        refuse_removed(version, body)
-        ignored = [*betas_of(request), *ignored_query(request)]
-        if any(is_newer(beta) for beta in betas_of(request)):
-            news = unknown_fields(model, body, frozenset(UNSUPPORTED_FIELDS))
-            ignored += sorted(news)
-            body = {name: value for name, value in body.items() if name not in news}
-        asked = parse(model, body)
-        return Admitted(asked, caller, [*ignored, *ignored_fields(asked)])
+        raw = await read_body(request, self._limit)
+        betas = betas_of(request)
+        if len(raw) <= INLINE:
+            asked, unknown = understand(model, raw, version, betas)
+        else:
+            asked, unknown = await asyncio.to_thread(understand, model, raw, version, betas)
+        ignored = [*betas, *ignored_query(request), *unknown, *ignored_fields(asked)]
+        return Admitted(asked, caller, ignored)
+
+
+def understand(
+    model: type[Asked], raw: bytes, version: str, betas: Sequence[str]
+) -> tuple[Asked, Sequence[str]]:
+    """What a body asks, and the fields of betas newer than this server. Raises InvalidRequest."""
+    body = decode(raw)
+    refuse_removed(version, body)
+    unknown: Sequence[str] = ()
+    if any(is_newer(beta) for beta in betas):
+        unknown = unknown_fields(model, body, frozenset(UNSUPPORTED_FIELDS))
+        body = {name: value for name, value in body.items() if name not in unknown}
+    return parse(model, body), unknown
 
 
 def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:

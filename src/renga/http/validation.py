@@ -18,6 +18,7 @@ from renga.errors import InvalidRequest
 Model = TypeVar("Model", bound=BaseModel)
 
 LONGEST_VALUE = 60  # characters of a value that a message repeats
+MOST_TOLD = 1000  # pydantic makes an object of each error, all or none
 
 
 def parse(model: type[Model], body: dict[str, Any]) -> Model:
@@ -25,13 +26,18 @@ def parse(model: type[Model], body: dict[str, Any]) -> Model:
     try:
         return model.model_validate(body)
     except ValidationError as error:
+        count = error.error_count()
+        if count > MOST_TOLD:
+            raise InvalidRequest(f"body: {count:,} fields are wrong or unknown") from None
         found = error.errors(include_url=False)
         raise InvalidRequest(_sentence(found, model, body)) from error
 
 
-def unknown_fields(model: type[BaseModel], body: dict[str, Any], known: frozenset[str]) -> set[str]:
+def unknown_fields(
+    model: type[BaseModel], body: dict[str, Any], known: frozenset[str]
+) -> list[str]:
     """Top-level names of `body` that neither `model` nor the table `known` has heard of."""
-    return body.keys() - model.model_fields.keys() - known
+    return [name for name in body if name not in model.model_fields and name not in known]
 
 
 def _sentence(found: list[ErrorDetails], model: type[BaseModel], body: dict[str, Any]) -> str:
@@ -56,6 +62,8 @@ def path_of(loc: tuple[int | str, ...], body: Any, *, missing: bool) -> str:
     here = body
     for at, step in enumerate(loc):
         last = at == len(loc) - 1
+        if not last and isinstance(here, dict) and _is_tag(step, here):
+            continue
         if isinstance(here, dict) and isinstance(step, str) and step in here:
             steps.append(step)
             here = here[step]
@@ -65,6 +73,11 @@ def path_of(loc: tuple[int | str, ...], body: Any, *, missing: bool) -> str:
         elif last and missing and isinstance(here, dict):
             steps.append(str(step))
     return ".".join(steps)
+
+
+def _is_tag(step: int | str, here: dict[str, Any]) -> bool:
+    """Whether `step` only says which of a union's types was tried: nothing is below it."""
+    return step == here.get("type") and not isinstance(here.get(str(step)), dict | list)
 
 
 def _what(error: ErrorDetails) -> str:
