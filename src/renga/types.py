@@ -128,8 +128,12 @@ def _string_or_blocks(value: Any) -> Any:
 
 
 BlockParam = Annotated[TextParam, BeforeValidator(_supported_block)]
+# One bad item is told, not all: a hostile body holds millions.
 Blocks = Annotated[
-    list[BlockParam], BeforeValidator(_blocks_of), BeforeValidator(_string_or_blocks)
+    list[BlockParam],
+    Field(fail_fast=True),
+    BeforeValidator(_blocks_of),
+    BeforeValidator(_string_or_blocks),
 ]
 
 
@@ -232,7 +236,9 @@ class Prompt(Wire):
     """What a model reads: the part of a request that counting and inference share."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
-    messages: Annotated[list[MessageParam], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[
+        list[MessageParam], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+    ]
     system: Blocks | None = None
     output_config: OutputConfig | None = None
     thinking: Annotated[Thinking, BeforeValidator(_supported_thinking)] | None = None
