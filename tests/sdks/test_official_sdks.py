@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import renga
 from tests.sdks.releases import RELEASES, installed, use
+from tests.tiny_model import TURN_END, write_model
 
 TIERS = """
 [backends.full]
@@ -31,16 +33,24 @@ backends = ["full"]
 backends = ["broken"]
 [backends.first]
 """
-BACKENDS = {
-    "scripted": 'kind = "scripted"\nreply = "Your order is on its way."\n',
-    "local": 'kind = "local"\nmodel = "shipped:haiku"\n',
-}
 SHIPPED = Path(renga.__path__[0], "models", "shipped", "haiku", "openvino_model.xml")
-SERVED = [name for name in BACKENDS if name != "local" or SHIPPED.exists()]
+SERVED = ["scripted", "random weights", *(["shipped"] if SHIPPED.exists() else [])]
 OLD, NEW = "2023-06-01", "2026-10-21"
 OWN_VERSION = {"0.125.0": OLD, "1.17.0": OLD, "2.12.0": NEW}  # what a release sends by itself
 
 pytestmark = pytest.mark.timeout(400)  # a release is downloaded once
+
+
+def backend(name: str, folder: Path) -> str:
+    """The settings of the backend that serves haiku."""
+    if name == "scripted":
+        return 'kind = "scripted"\nreply = "Your order is on its way."\n'
+    if name == "random weights":
+        model = write_model(folder / "model")
+        likeliest = {"eos_token_id": [TURN_END], "do_sample": False}
+        (model / "generation_config.json").write_text(json.dumps(likeliest), encoding="utf-8")
+        return f'kind = "local"\nmodel = "{model}"\n'
+    return 'kind = "local"\nmodel = "shipped:haiku"\n'
 
 
 @pytest.fixture(scope="module", params=SERVED)
@@ -50,7 +60,7 @@ def server(
     """(backend, URL) of a running server with that backend."""
     folder = tmp_path_factory.mktemp("server")
     config = folder / "renga.toml"
-    config.write_text(TIERS + BACKENDS[request.param])
+    config.write_text(TIERS + backend(request.param, folder), encoding="utf-8")
     command = [sys.executable, "-m", "renga.cli", "serve", "--port", "0", "--config", str(config)]
     process = subprocess.Popen(
         command,
@@ -79,8 +89,8 @@ def found(request: pytest.FixtureRequest, server: tuple[str, str], spoken: str) 
     own = OWN_VERSION[release]
     other = NEW if own == OLD else OLD
     version, header = (own, "default") if spoken == "its own version" else (other, other)
-    backend, url = server
-    return {**use(release, url, header), "release": release, "version": version, "on": backend}
+    served, url = server
+    return {**use(release, url, header), "release": release, "version": version, "on": served}
 
 
 def text_of(message: dict[str, Any]) -> str:
@@ -110,7 +120,7 @@ def test_a_stream_accumulates_to_a_message(found):
     assert message["stop_reason"] in ("end_turn", "max_tokens")
     assert message["usage"]["output_tokens"] >= 1
     assert found["async"].strip()
-    if found["on"] == "scripted":
+    if found["on"] != "shipped":  # whose answers are drawn
         assert text_of(message) == text_of(found["created"]) == found["async"]
         assert message == {**found["created"], "id": message["id"]}
 
