@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
-from renga.engine.scheduler import Scheduler, Sequence
+from renga.engine.scheduler import Piece, Scheduler, Sequence
 from tests.engine.fakes import PrefixCache
 
 STEP_TOKENS = 96
@@ -22,11 +22,13 @@ class Bench:
     def __init__(self, blocks: int = 24, max_running: int = 4, max_waiting: int = 1_000) -> None:
         self.pool = BlockPool(blocks)
         self.now = 0.0
+        self.token_seconds = 0.0001
         self.scheduler = Scheduler(
             self.pool,
             max_running=max_running,
             max_waiting=max_waiting,
             step_tokens=STEP_TOKENS,
+            step_seconds=0.05,
             clock=lambda: self.now,
         )
         self.cache = PrefixCache()
@@ -54,18 +56,20 @@ class Bench:
     def cancel(self, id: str) -> None:
         assert self.scheduler.end(id) is self.live.pop(id)
 
-    def step(self) -> None:
+    def step(self) -> list[Piece]:
         self.now += 0.01
         self.steps += 1
         pieces = self.scheduler.plan()
         self.check_plan(pieces)
         for piece in pieces:
             self.cache.compute(piece)
-        self.scheduler.advance(pieces)
+        computed = sum(piece.count for piece in pieces)
+        self.scheduler.advance(pieces, computed * self.token_seconds)
         for piece in pieces:
             if piece.samples:
                 self.token(piece.sequence)
         self.check_books()
+        return pieces
 
     def token(self, sequence: Sequence) -> None:
         if not sequence.generated:
@@ -183,6 +187,47 @@ def test_decodes_go_on_while_a_long_prompt_is_computed():
         before = bench.live[talker].generated
         bench.step()
         assert bench.live[talker].generated == before + 1
+
+
+def test_chunks_shrink_to_the_target_time_only_while_a_stream_runs():
+    bench = Bench(blocks=200)
+    bench.token_seconds = 0.001
+    talker = bench.submit([1] * 40, 30, "talker")
+    bench.step()
+    bench.submit([2] * 1_500, 5, "reader")
+    counts = []
+    for _ in range(6):
+        pieces = bench.step()
+        counts.append(max(piece.count for piece in pieces))
+    assert counts[0] == 64
+    assert set(counts[2:]) == {32}
+    bench.cancel(talker)
+    bench.step()
+    assert max(piece.count for piece in bench.step()) == STEP_TOKENS
+
+
+def test_a_short_prompt_goes_beside_a_long_one_of_its_workspace():
+    bench = Bench(blocks=400)
+    long = bench.submit([1] * 6_000, 3)
+    for _ in range(3):
+        bench.step()
+    short = bench.submit([2] * 200, 3)
+    for _ in range(8):
+        bench.step()
+    assert bench.first_token == [short]
+    assert bench.live[long].computed > 3 * STEP_TOKENS
+    bench.finish()
+    assert bench.ended == [short, long]
+
+
+def test_a_prompt_that_shares_what_a_long_one_is_about_to_compute_waits_for_it():
+    bench = Bench(blocks=400)
+    bench.submit([1] * 6_000, 3)
+    bench.step()
+    follower = bench.submit([1] * 5_000 + [2] * 10, 3)
+    kept = bench.live[follower]
+    bench.finish()
+    assert kept.reused >= 4_900
 
 
 def test_a_quiet_workspace_gets_its_turn_beside_a_flood():

@@ -89,6 +89,7 @@ class Engine:
     ) -> None:
         self._model = model
         self._language = language
+        self._clock = clock
         self._entropy = entropy
         self._pool = BlockPool(model.blocks)
         self._scheduler = Scheduler(
@@ -96,6 +97,7 @@ class Engine:
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
             step_tokens=settings.step_tokens,
+            step_seconds=settings.step_seconds,
             clock=clock,
         )
         self._requests: dict[str, Request] = {}
@@ -135,8 +137,9 @@ class Engine:
             return self._starved()
         events: list[FromEngine] = []
         try:
+            begun = self._clock()
             logits = self._model.forward(gather(pieces))
-            self._scheduler.advance(pieces)
+            self._scheduler.advance(pieces, self._clock() - begun)
             sampled, rows = self._apply_grammars(pieces, logits, events)
             tokens = sample(rows, [request.draw for request in sampled])
         except Exception as error:  # noqa: BLE001 - whatever a step raises must not end the loop

@@ -33,7 +33,10 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_waiting: int = 256
     """Sequences that may queue beyond those; then `Refused`."""
     step_tokens: int = 256
-    """Tokens that one step may compute: what bounds the pause between two tokens of a stream."""
+    """Prompt tokens that one step may compute."""
+    step_seconds: float = 0.05
+    """How long a step should take while streams run: it computes fewer prompt tokens where the
+    model or its context is slow, but at least a block."""
     kv_bytes: int | None = None
     """Memory for KV blocks; None keeps two full windows where those fit in about 400 MiB."""
     window: int | None = None

@@ -1,10 +1,11 @@
 """Which sequences compute how many tokens in the next step. Pure: no model, no threads, no text.
 
 Owned rules:
-- a step is every decode of a running sequence plus prefill up to a budget of tokens;
+- a step is every decode of a running sequence plus prefill up to a budget of tokens, which shrinks
+  while streams run so that a step keeps its target time, however slow model and context are;
 - the interactive lane goes before the batch lane, and takes slots and blocks from it;
-- within a lane workspaces take turns, and each of them prefills one prompt at a time, so prompts
-  that share a prefix (which only one workspace's do) read it from blocks, computed once;
+- within a lane workspaces take turns, and each of them prefills one prompt at a time, beside a long
+  one also a shorter; prompts that share a prefix (which only one workspace's do) compute it once;
 - prefill ends at block borders, where a reused prefix is exact;
 - a sequence that lacks blocks takes them from the youngest, which starts again later from what the
   tree still holds; the oldest never loses its blocks, so somebody always ends;
@@ -12,12 +13,15 @@ Owned rules:
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, extend, root
 from renga.engine.messages import Lane
 
+# A prompt with more tokens than this to go lets a shorter one of its workspace go beside it.
+_LONG = 2_048
 _LANES: tuple[Lane, ...] = ("interactive", "batch")
 # A retry sooner than this would only come back; one later than this nobody waits for.
 _RETRY_FLOOR, _RETRY_CEILING = 1.0, 60.0
@@ -53,6 +57,11 @@ class Sequence:
         """Tokens produced so far."""
         return len(self.tokens) - self.prompt_length
 
+    @property
+    def missing(self) -> int:
+        """Known tokens that are not computed yet."""
+        return len(self.tokens) - self.computed
+
 
 @dataclass(eq=False, slots=True)
 class Piece:
@@ -66,10 +75,25 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """One workspace in one lane: the prompt it prefills now, and those behind it, oldest first."""
+    """One workspace in one lane: the prompts it prefills now, and those behind, oldest first."""
 
-    filling: Sequence | None = None
+    filling: list[Sequence] = field(default_factory=list)
     waiting: deque[Sequence] = field(default_factory=deque)
+
+    @property
+    def admits(self) -> bool:
+        """Whether the next that waits may be prefilled now."""
+        if not self.waiting or not self.filling:
+            return bool(self.waiting)
+        [first, *others] = self.filling
+        return not others and first.missing > max(_LONG, len(self.waiting[0].tokens))
+
+    def computes(self, digest: bytes) -> bool:
+        """Whether a prompt that is prefilled now has that block before it."""
+        return any(
+            digest in sequence.digests[sequence.computed // BLOCK_SIZE :]
+            for sequence in self.filling
+        )
 
     def put_back(self, sequence: Sequence) -> None:
         """Queue a preempted sequence before everyone who came later."""
@@ -89,13 +113,14 @@ class Scheduler:
         max_running: int,
         max_waiting: int,
         step_tokens: int,
+        step_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self.pool = pool
         self.preemptions = 0
         self._max_running = max_running
         self._max_waiting = max_waiting
-        self._step_tokens = max(step_tokens, BLOCK_SIZE)
+        self._budget = _Budget(max(step_tokens, BLOCK_SIZE), step_seconds)
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
         self._running: dict[str, Sequence] = {}
@@ -152,13 +177,17 @@ class Scheduler:
         for sequence in list(self._running.values()):
             if sequence.running and not sequence.filling:
                 self._decode(sequence)
-        room = max(self._step_tokens - len(self._pieces), BLOCK_SIZE)
+        room = self._budget.room(len(self._pieces))
         for lane in _LANES:
             room = self._fill(lane, room)
         return list(self._pieces.values())
 
-    def advance(self, pieces: Iterable[Piece]) -> None:
-        """Note that the pieces are computed: blocks that they completed enter the tree."""
+    def advance(self, pieces: Seq[Piece], seconds: float) -> None:
+        """Note that the pieces are computed: blocks that they completed enter the tree.
+
+        `seconds` is how long the step took.
+        """
+        self._budget.learn(sum(piece.count for piece in pieces if piece.count > 1), seconds)
         for piece in pieces:
             sequence = piece.sequence
             sequence.computed += piece.count
@@ -202,17 +231,27 @@ class Scheduler:
         self._fresh.update(sequence.digests[begin:end])
         if piece.samples:
             sequence.filling = False
-            turn.filling = None
+            turn.filling.remove(sequence)
             self._drop_idle(sequence, turn)
 
     def _next_piece(self, turn: _Turn, room: int) -> Piece | None:
-        sequence = turn.filling or self._admit(turn)
-        if sequence is None or sequence.id in self._pieces:
-            return None
-        turn.filling = sequence
-        missing = len(sequence.tokens) - sequence.computed
-        if missing <= room:
-            return Piece(sequence, missing, True)
+        newcomer = self._admit(turn) if turn.admits else None
+        if newcomer is not None:
+            turn.filling.insert(0, newcomer)
+        for sequence in turn.filling:
+            piece = None if sequence.id in self._pieces else self._cut(sequence, room)
+            if piece is not None:
+                # Whoever goes beside it has the next turn.
+                turn.filling.remove(sequence)
+                turn.filling.append(sequence)
+                return piece
+        return None
+
+    @staticmethod
+    def _cut(sequence: Sequence, room: int) -> Piece | None:
+        """As much of a prompt as fits: all, or up to a block border."""
+        if sequence.missing <= room:
+            return Piece(sequence, sequence.missing, True)
         border = (sequence.computed + room) // BLOCK_SIZE * BLOCK_SIZE
         if border <= sequence.computed:
             return None
@@ -220,8 +259,6 @@ class Scheduler:
 
     def _admit(self, turn: _Turn) -> Sequence | None:
         """Let in the workspace's next sequence, with blocks for all its tokens, if it may."""
-        if not turn.waiting:
-            return None
         sequence = turn.waiting[0]
         if self._blocked and self._goes_before(self._blocked, sequence):
             return None
@@ -232,7 +269,8 @@ class Scheduler:
         while len(sequence.digests) < whole:
             self._digest_next(sequence)
         held = self.pool.hold(sequence.digests[:whole])
-        if len(held) < whole and sequence.digests[len(held)] in self._fresh:
+        following = sequence.digests[len(held)] if len(held) < whole else b""
+        if following in self._fresh or turn.computes(following):
             self.pool.release(held)
             return None
         wanted = -(-len(sequence.tokens) // BLOCK_SIZE) - len(held)
@@ -295,14 +333,14 @@ class Scheduler:
         sequence.computed = 0
         sequence.running = sequence.filling = False
         self._pieces.pop(sequence.id, None)
-        if turn.filling is sequence:
-            turn.filling = None
+        if sequence in turn.filling:
+            turn.filling.remove(sequence)
 
     def _turn(self, sequence: Sequence) -> _Turn:
         return self._turns[sequence.lane].setdefault(sequence.workspace, _Turn())
 
     def _drop_idle(self, sequence: Sequence, turn: _Turn) -> None:
-        if turn.filling is None and not turn.waiting:
+        if not turn.filling and not turn.waiting:
             self._turns[sequence.lane].pop(sequence.workspace, None)
 
     @staticmethod
@@ -310,6 +348,28 @@ class Scheduler:
         begin = len(sequence.digests) * BLOCK_SIZE
         parent = sequence.digests[-1] if sequence.digests else root(sequence.workspace)
         sequence.digests.append(extend(parent, sequence.tokens[begin : begin + BLOCK_SIZE]))
+
+
+class _Budget:
+    """How many prompt tokens a step may compute."""
+
+    def __init__(self, tokens: int, seconds: float) -> None:
+        self._tokens = tokens
+        self._seconds = seconds
+        self._token_seconds = 0.0
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """A step computed so many prompt tokens in that time."""
+        if tokens >= BLOCK_SIZE:
+            # Half the past: the cost follows the context, which grows by every chunk.
+            self._token_seconds += (seconds / tokens - self._token_seconds) / 2
+
+    def room(self, decodes: int) -> int:
+        """Tokens for the next step; where nobody's stream would stutter, all that are allowed."""
+        room = self._tokens - decodes
+        if decodes and self._token_seconds:
+            room = min(room, int(self._seconds / self._token_seconds))
+        return max(room, BLOCK_SIZE)
 
 
 class _Pace:
