@@ -72,6 +72,11 @@ async def start(stack: AsyncExitStack, home: Path, **tiers: Any) -> Served:
     config = replace(config, server=replace(config.server, max_body_mb=limit))
     app = await App.start(config)
     stack.push_async_callback(app.aclose)
+    return await open_served(stack, app, **options)
+
+
+async def open_served(stack: AsyncExitStack, app: App, **options: Any) -> Served:
+    """The application over `app`, and a client of it."""
     running = Running()
     http = create_http(app, running=running, **options)
     transport = httpx.ASGITransport(http)
