@@ -137,6 +137,9 @@ async def test_the_death_of_the_engine_ends_its_stream_with_an_error_and_the_ser
     last, data = events_of(connection.body)[-1]
     assert last == "error"
     assert data["error"]["type"] == "api_error"
+    ready = await local.client.get("/readyz")
+    assert ready.status_code == 503
+    assert [m for m in ready.json()["missing"] if m.startswith("tier haiku: ")]
     row = await local.row(connection.request_id)
     assert (row.status, row.error_type) == ("error", "api_error")
     assert (await local.post(asking())).status_code == 200

@@ -152,6 +152,12 @@ async def test_beta_true_in_the_query_is_accepted_and_other_parameters_are_named
     assert response.headers["renga-ignored"] == "?turbo"
 
 
+async def test_headers_that_say_what_only_the_key_can_say_are_named(echo):
+    response = await echo.post(asking(), anthropic_workspace_id="wrkspc_1")
+    assert response.headers["renga-ignored"] == "anthropic-workspace-id"
+    assert (await echo.row(response)).workspace == "default"
+
+
 async def test_what_has_no_effect_is_named(echo):
     mark = {"type": "ephemeral"}
     body = asking(cache_control=mark, metadata={"user_id": "u"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -9,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ import pytest
 
 from renga.errors import SetupError
 from renga.http.server import listen, url_of
+from renga.ledger import LEASE_SECONDS, Ledger
+from renga.store import sqlite_url
 from tests.conftest import scripted
 from tests.http.served import HEADERS, asking, events_of
 
@@ -78,6 +82,28 @@ def test_a_stream_longer_than_the_drain_is_cut_with_an_error(start_server, tmp_p
     server.process.communicate(timeout=20)
     assert server.process.returncode == 0
     assert status_of_rows(tmp_path) == ["cancelled"]
+
+
+async def test_a_killed_server_leaves_a_readable_database_and_an_interrupted_row(
+    start_server, tmp_path
+):
+    server = start_server(scripted(**SLOW))
+    with connected(server.url) as connection:
+        stream = post(connection, asking(stream=True, max_tokens=200))
+        stream.read1()
+        while status_of_rows(tmp_path) != ["open"]:
+            await asyncio.sleep(0.01)
+        server.process.kill()
+        server.process.communicate(timeout=20)
+    path = tmp_path / "home" / "renga.db"
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    for seconds, found in ((0, ["open"]), (LEASE_SECONDS + 1, ["interrupted"])):
+        later = time.time() + seconds
+        async with await Ledger.start(
+            sqlite_url(path), clock=partial(float, later), instance_id=f"inst_{seconds}"
+        ):
+            assert status_of_rows(tmp_path) == found
 
 
 @pytest.mark.parametrize("stream", [False, True])

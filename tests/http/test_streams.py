@@ -8,7 +8,10 @@ import logging
 import pytest
 
 from renga.errors import Unavailable
-from renga.http.running import Running
+from renga.events import Ping
+from renga.http.errors import REQUEST_ID
+from renga.http.running import ClientLeft, Running
+from renga.http.sse import EventStream
 from tests.http.served import Connection, asking, events_of
 
 SLOW = {"token_delay_ms": 5.0, "reply": "one two three four"}
@@ -171,6 +174,35 @@ async def test_a_client_that_leaves_while_it_sends_opens_no_row(serve):
 
     await served.http(Connection(served, {})._scope(), receive, send)
     assert await served.app.ledger.rows() == []
+
+
+async def test_a_client_that_reads_nothing_for_long_has_left():
+    closed = []
+
+    async def events():
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield Ping()
+        finally:
+            closed.append(True)
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) > 3:
+            await asyncio.Event().wait()  # the buffer is full
+
+    stream = EventStream(
+        events(), running=Running(), head=dict, ping_seconds=0.02, stall_seconds=0.1
+    )
+    with pytest.raises(ClientLeft):
+        await stream({REQUEST_ID: "req_1"}, receive, send)
+    assert closed == [True]
 
 
 async def test_the_row_is_closed_before_the_last_event_is_heard(serve):

@@ -23,7 +23,14 @@ from renga.http.body import decode, read_body
 from renga.http.running import Running
 from renga.http.sse import EventStream
 from renga.http.validation import parse, unknown_fields
-from renga.http.versions import betas_of, ignored_query, is_newer, refuse_removed, version_of
+from renga.http.versions import (
+    betas_of,
+    ignored_headers,
+    ignored_query,
+    is_newer,
+    refuse_removed,
+    version_of,
+)
 from renga.types import (
     UNSUPPORTED_FIELDS,
     CountRequest,
@@ -100,7 +107,8 @@ class Messages:
             asked, unknown = understand(model, raw, version, betas)
         else:
             asked, unknown = await asyncio.to_thread(understand, model, raw, version, betas)
-        ignored = [*betas, *ignored_query(request), *unknown, *ignored_fields(asked)]
+        effectless = [*ignored_headers(request), *ignored_query(request)]
+        ignored = [*effectless, *unknown, *ignored_fields(asked)]
         return Admitted(asked, caller, ignored)
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from renga.errors import InvalidRequest
 from renga.http.auth import Auth
 from renga.http.messages import JSON
-from renga.http.versions import betas_of, ignored_query, version_of
+from renga.http.versions import ignored_headers, ignored_query, version_of
 from renga.routing import Router
 from renga.types import ModelInfo, ModelPage
 
@@ -107,5 +107,5 @@ def _place(found: Sequence[ModelInfo], name: str, field: str) -> int:
 
 
 def _ignored(request: Request) -> dict[str, str]:
-    ignored = [*betas_of(request), *ignored_query(request, QUERY)]
+    ignored = [*ignored_headers(request), *ignored_query(request, QUERY)]
     return {"renga-ignored": ", ".join(ignored)} if ignored else {}

@@ -4,7 +4,8 @@ Owns three rules. The status stays open until there is something to say: an erro
 event is a true HTTP error, so that clients see 400, 429 and 529 as what they are and retry rightly;
 only silence makes us begin without knowing, with a ping, because a proxy or client that hears
 nothing gives up and sends the request again. After the first byte an error is `event: error`, and
-the end. No stream is silent for longer than the ping interval.
+the end. No stream is silent for longer than the ping interval; and a client that reads nothing has
+left, whatever its connection says.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from renga.http.errors import REQUEST_ID, unexpected
 from renga.http.running import ClientLeft, Running
 
 PING_SECONDS = 10.0
+STALL_SECONDS = 120.0  # a full buffer that nobody empties holds a slot of the engine
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -65,6 +67,7 @@ class EventStream:
         running: what ends the stream when the client leaves or the server stops.
         head: headers beside those of every stream, asked for when the first byte leaves.
         ping_seconds: the longest silence.
+        stall_seconds: how long one write may wait for the client to read.
     """
 
     def __init__(
@@ -74,15 +77,17 @@ class EventStream:
         running: Running,
         head: Callable[[], Mapping[str, str]],
         ping_seconds: float = PING_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._events = events
+        self._stall_seconds = stall_seconds
         self._running = running
         self._head = head
         self._ping_seconds = ping_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Play to the end, or to the first error. Raises what went wrong before the first byte."""
-        wire = _Wire(send, self._head)
+        wire = _Wire(send, self._head, self._stall_seconds)
         request_id = scope[REQUEST_ID]
         try:
             await self._running.guard(self._play(wire), receive)
@@ -129,9 +134,12 @@ class EventStream:
 class _Wire:
     """The response's body; the first write sends the head. One writer at a time."""
 
-    def __init__(self, send: Send, head: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self, send: Send, head: Callable[[], Mapping[str, str]], stall_seconds: float
+    ) -> None:
         self._send = send
         self._head = head
+        self._stall_seconds = stall_seconds
         self._turn = asyncio.Lock()
         self._now = asyncio.get_running_loop().time
         self._written_at = self._now()
@@ -143,10 +151,13 @@ class _Wire:
         return self._now() - self._written_at
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
-        async with self._turn:
-            if not self.started:
-                await self._start()
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        try:
+            async with asyncio.timeout(self._stall_seconds), self._turn:
+                if not self.started:
+                    await self._start()
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        except TimeoutError:
+            raise ClientLeft from None
         self._written_at = self._now()
 
     async def end(self, data: bytes) -> None:

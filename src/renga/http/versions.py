@@ -24,6 +24,7 @@ VOCABULARY_DATE = "20261120"  # the release of the SDK whose types `renga.types`
 _DATED = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)$")
 
 KNOWN_QUERY = frozenset({"beta"})
+IGNORED_HEADERS = ("anthropic-workspace-id", "anthropic-user-profile-id")  # the key says both
 
 
 def version_of(request: Request) -> str:
@@ -57,6 +58,11 @@ def is_newer(beta: str) -> bool:
     """Whether `beta` may bring fields not known here: it is newer than our words, or undated."""
     dated = _DATED.search(beta)
     return dated is None or "".join(dated.groups()) > VOCABULARY_DATE
+
+
+def ignored_headers(request: Request) -> list[str]:
+    """Headers of the API that were sent and have no effect, betas included."""
+    return [*betas_of(request), *(name for name in IGNORED_HEADERS if name in request.headers)]
 
 
 def ignored_query(request: Request, known: frozenset[str] = KNOWN_QUERY) -> list[str]:
