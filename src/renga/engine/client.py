@@ -10,6 +10,8 @@ import contextlib
 import sys
 from collections.abc import AsyncGenerator
 
+import msgspec
+
 from renga.engine.messages import (
     LENGTH_BYTES,
     Cancel,
@@ -74,16 +76,9 @@ class EngineClient:
     async def start(cls, settings: EngineSettings) -> "EngineClient":
         """Start the process and wait for its model; EngineStartError where that fails."""
         client = cls(settings)
-        await client._spawn()
         try:
-            async with asyncio.timeout(settings.start_seconds):
-                await client._read_ready()
-        except TimeoutError as error:
-            await client._kill()
-            seconds = settings.start_seconds
-            raise EngineStartError(f"the model did not load within {seconds:.0f} s") from error
+            await client._bring_up()
         except EngineDied as error:
-            await client._kill()
             raise EngineStartError(str(error)) from error
         # Kept and awaited in `aclose`: its life is the client's, not that of a block of code.
         client._supervisor = asyncio.get_running_loop().create_task(client._supervise())
@@ -171,7 +166,9 @@ class EngineClient:
         failures = 0
         while True:
             begun = loop.time()
-            await self._read_events()
+            # A frame that is none means that the process is out of its mind: as good as dead.
+            with contextlib.suppress(msgspec.MsgspecError, OSError):
+                await self._read_events()
             await self._kill()
             self._lose("the engine's process ended")
             if self._closing:
@@ -185,12 +182,24 @@ class EngineClient:
 
     async def _restart(self) -> None:
         try:
-            await self._spawn()
-            async with asyncio.timeout(self._settings.start_seconds):
+            await self._bring_up()
+        except EngineDied as error:
+            self._failure = str(error)
+
+    async def _bring_up(self) -> None:
+        """Start a process and wait for its model; EngineDied, and no process left, otherwise."""
+        seconds = self._settings.start_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await self._spawn()
                 await self._read_ready()
-        except (EngineDied, TimeoutError, OSError) as error:
-            self._failure = str(error) or "the model did not load in time"
-            await self._kill()
+        except TimeoutError as error:
+            raise EngineDied(f"the model did not load within {seconds:.0f} s") from error
+        except OSError as error:
+            raise EngineDied(f"the engine's process cannot be started: {error}") from error
+        finally:
+            if not self._up.is_set():
+                await self._kill()
 
     async def _spawn(self) -> None:
         self._process = await asyncio.create_subprocess_exec(

@@ -5,6 +5,7 @@ with exactly one `Finished` or `Refused`; a step that raises ends its own sequen
 It knows no processes and no pipes: `process.py` drives it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -176,9 +177,7 @@ class Engine:
             return f"max_tokens: {submit.max_tokens}; at least 1 is expected"
         if not 0 <= min(submit.prompt) <= max(submit.prompt) < vocab:
             return f"prompt: token ids from 0 to {vocab - 1} are expected"
-        if submit.temperature < 0 or not 0 < submit.top_p <= 1 or not 0 <= submit.min_p <= 1:
-            return "temperature, top_p, min_p: >= 0, in (0, 1] and in [0, 1] are expected"
-        return None
+        return _wrong_sampling(submit)
 
     def _draw(self, submit: Submit) -> Draw:
         seed = self._entropy() if submit.seed is None else submit.seed
@@ -268,6 +267,18 @@ class Engine:
             return []
         request = next(iter(self._requests.values()))
         return [self._finish(request, "error", "the engine has too few blocks for this request")]
+
+
+def _wrong_sampling(submit: Submit) -> str | None:
+    if not 0 <= submit.temperature < math.inf:
+        return f"temperature: {submit.temperature}; a finite number of at least 0 is expected"
+    if not 0 < submit.top_p <= 1:
+        return f"top_p: {submit.top_p}; above 0 and at most 1 is expected"
+    if submit.top_k < 0:
+        return f"top_k: {submit.top_k}; 0 (no limit) or more is expected"
+    if not 0 <= submit.min_p <= 1:
+        return f"min_p: {submit.min_p}; 0 to 1 is expected"
+    return None
 
 
 def _request(piece: Piece) -> Request:

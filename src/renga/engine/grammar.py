@@ -27,12 +27,20 @@ class Grammars:
     def compile(self, grammar: str) -> "GrammarMask":
         """A matcher at the beginning of that grammar (llguidance's JSON or Lark text)."""
         if self._tokenizer is None:
-            text = self._path.read_text(encoding="utf-8")
-            self._tokenizer = LLTokenizer(text, n_vocab=self._vocab, eos_token=self._end_ids)
+            self._tokenizer = self._load()
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise GrammarError(f"grammar: {matcher.get_error()}")
         return GrammarMask(matcher, self._vocab)
+
+    def _load(self) -> LLTokenizer:
+        text = self._path.read_text(encoding="utf-8")
+        try:
+            return LLTokenizer(text, n_vocab=self._vocab, eos_token=self._end_ids)
+        except ValueError as error:
+            raise GrammarError(
+                f"grammar: this model's tokenizer cannot follow one: {error}"
+            ) from error
 
 
 class GrammarMask:
@@ -48,7 +56,8 @@ class GrammarMask:
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         bytes_ = self._bits.view(np.uint8)
         flags = np.unpackbits(bytes_, count=self._vocab, bitorder="little").view(np.bool_)
-        if not flags.any():
+        # A matcher that broke allows the end of the turn: an answer that only looks complete.
+        if self._matcher.is_error() or not flags.any():
             raise GrammarError(f"grammar: no token may follow: {self._matcher.get_error()}")
         return flags
 

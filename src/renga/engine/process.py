@@ -191,11 +191,11 @@ def _arrived(inbox: Inbox, *, wait: bool) -> list[ToEngine | None]:
 
 
 def _read_all(source: BinaryIO, inbox: Inbox) -> None:
-    while True:
-        body = _read_frame(source)
-        inbox.put(None if body is None else read_to_engine(body))
-        if body is None:
-            return
+    try:
+        while (body := _read_frame(source)) is not None:
+            inbox.put(read_to_engine(body))
+    finally:
+        inbox.put(None)
 
 
 def _read_frame(source: BinaryIO) -> bytes | None:

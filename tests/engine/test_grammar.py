@@ -1,0 +1,76 @@
+"""Masks from grammars: what is allowed, where an answer is complete, and what is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from llguidance import LLMatcher
+from tokenizers import Tokenizer
+
+from renga.engine.grammar import GrammarError, Grammars
+from tests.tiny_model import TURN_END, write_words
+
+VOCAB = 700
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("grammar")
+    write_words(folder)
+    return Path(folder / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def grammars(path) -> Grammars:
+    return Grammars(path, VOCAB, [TURN_END, 0])
+
+
+@pytest.fixture(scope="module")
+def tokenizer(path) -> Tokenizer:
+    return Tokenizer.from_file(str(path))
+
+
+def test_only_tokens_that_can_go_on_are_allowed(grammars, tokenizer):
+    mask = grammars.compile(LLMatcher.grammar_from_regex("yes|no"))
+    texts = {tokenizer.id_to_token(int(token)) for token in np.flatnonzero(mask.allowed())}
+    assert texts
+    assert all("yes".startswith(text) or "no".startswith(text) for text in texts)
+    assert mask.allowed().shape == (VOCAB,)
+
+
+def test_a_turn_may_end_only_where_the_grammar_accepts(grammars, tokenizer):
+    mask = grammars.compile(LLMatcher.grammar_from_regex("[a-z]{2}[0-9]?"))
+    ends = []
+    for token in tokenizer.encode("q").ids + tokenizer.encode("z").ids:
+        ends.append(bool(mask.allowed()[TURN_END]))
+        mask.accept(token)
+    ends.append(bool(mask.allowed()[TURN_END]))
+    assert ends == [False, False, True]
+    assert not mask.complete
+    [digit] = tokenizer.encode("7").ids
+    mask.accept(digit)
+    assert mask.complete
+
+
+def test_a_refused_token_is_an_error_and_the_mask_never_pretends_to_be_complete(
+    grammars, tokenizer
+):
+    mask = grammars.compile(LLMatcher.grammar_from_regex("[a-z]{5}"))
+    [digit] = tokenizer.encode("7").ids
+    with pytest.raises(GrammarError, match="refused"):
+        mask.accept(digit)
+    with pytest.raises(GrammarError, match="no token may follow"):
+        mask.allowed()
+
+
+@pytest.mark.parametrize("grammar", ["{ not json", "start: missing", ""])
+def test_an_invalid_grammar_is_an_error(grammars, grammar):
+    with pytest.raises(GrammarError, match="grammar: "):
+        grammars.compile(grammar)
+
+
+def test_a_vocabulary_smaller_than_the_tokenizers_is_an_error_of_the_request(path):
+    with pytest.raises(GrammarError, match="cannot follow"):
+        Grammars(path, 100, [2]).compile(LLMatcher.grammar_from_regex("a"))
