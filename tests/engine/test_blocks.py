@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, OutOfBlocks, chain, extend, root
@@ -85,6 +85,7 @@ def test_the_same_text_written_twice_keeps_the_first_block_known():
     assert pool.hold([digest]) == [first]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.booleans()), max_size=60))
 def test_whatever_happens_each_block_is_held_unused_or_blank(actions):
     """Texts from a few that share beginnings come and go; the books always balance."""

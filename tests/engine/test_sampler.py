@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
     LogitsProcessorList,
@@ -20,8 +20,8 @@ from transformers import (
 from renga.engine.sampler import Draw, sample
 
 
-def _draw(seed: int = 0, **settings) -> Draw:
-    return Draw(random=np.random.default_rng(seed), **settings)
+def _draw(seed: int = 0, **changes) -> Draw:
+    return Draw(random=np.random.default_rng(seed), **changes)
 
 
 def _reference(row: np.ndarray, temperature: float, top_k: int, top_p: float, min_p: float):
@@ -39,7 +39,7 @@ def _reference(row: np.ndarray, temperature: float, top_k: int, top_p: float, mi
     return torch.softmax(scores[0].double(), dim=-1).numpy()
 
 
-settings = st.fixed_dictionaries(
+choices = st.fixed_dictionaries(
     {
         "temperature": st.floats(0.3, 2.0),
         "top_k": st.sampled_from([0, 1, 5, 40, 5_000]),
@@ -49,7 +49,8 @@ settings = st.fixed_dictionaries(
 )
 
 
-@given(settings, st.integers(0, 10_000), st.sampled_from([70, 700, 3_000]))
+@settings(deadline=None)
+@given(choices, st.integers(0, 10_000), st.sampled_from([70, 700, 3_000]))
 def test_only_tokens_that_the_reference_leaves_are_drawn_and_all_of_them_can_be(
     chosen, seed, vocab
 ):
@@ -92,6 +93,7 @@ def test_tokens_are_drawn_as_often_as_the_reference_says(chosen):
     assert statistic < degrees + 4.5 * np.sqrt(2 * degrees)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1_000), st.integers(2, 500))
 def test_temperature_zero_takes_the_largest_and_the_first_among_equals(seed, vocab):
     rows = np.random.default_rng(seed).integers(0, 5, (3, vocab)).astype(np.float32)
@@ -110,7 +112,8 @@ def test_a_seed_draws_the_same_whoever_shares_the_step():
     assert len(set(by_itself)) > 5
 
 
-@given(st.integers(0, 500), settings, st.booleans())
+@settings(deadline=None)
+@given(st.integers(0, 500), choices, st.booleans())
 def test_a_masked_token_is_never_drawn(seed, chosen, greedy):
     random = np.random.default_rng(seed)
     rows = random.standard_normal((20, 130)).astype(np.float32) * 20

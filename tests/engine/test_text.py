@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -33,12 +33,14 @@ def _joined(stream: TextStream, tokens) -> str:
     return text + stream.finish()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, TOKENIZER.get_vocab_size() - 1), max_size=40))
 def test_any_tokens_decode_as_the_tokenizers_library_decodes_them(tokens):
     expected = TOKENIZER.decode(tokens, skip_special_tokens=True)
     assert _joined(TextStream(VOCABULARY), tokens) == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 @example("Zürich 東京 🦊 123 <|im_end|>")
 def test_text_comes_back_as_it_was(text):
@@ -50,6 +52,7 @@ def test_text_comes_back_as_it_was(text):
     assert b"".join(pieces).decode() == expected
 
 
+@settings(deadline=None)
 @given(texts, stops)
 @example("aab", ["ab", "b"])
 @example("abab", ["aba", "b"])
@@ -70,6 +73,7 @@ def test_the_text_ends_before_the_stop_that_is_complete_first(text, wanted):
         assert (got, stream.stopped) == (text, None)
 
 
+@settings(deadline=None)
 @given(texts, stops, st.lists(st.integers(1, 5), min_size=1, max_size=20))
 def test_however_it_is_cut_the_text_and_the_stop_are_the_same(text, wanted, sizes):
     data = text.encode()

@@ -1,0 +1,115 @@
+"""The compiled model: its facts, its memory, and that a batch is only read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from renga.engine.batch import Batch, gather
+from renga.engine.messages import EngineSettings
+from renga.engine.model import Model, ModelError, ModelFiles
+from renga.engine.scheduler import Piece, Sequence
+from tests.engine.harness import NAMES, model_folder
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def folder(request, tmp_path_factory) -> Path:
+    return model_folder(request.param, tmp_path_factory.mktemp("model"))
+
+
+def _model(folder: Path, **settings) -> Model:
+    return Model(ModelFiles.read(folder), EngineSettings(model=str(folder), **settings))
+
+
+def _batch(tokens: list[int], computed: int, blocks: list[int], samples: bool = True) -> Batch:
+    sequence = Sequence(id="s", workspace="w", lane="interactive", tokens=tokens, limit=999)
+    sequence.computed, sequence.blocks = computed, blocks
+    return gather([Piece(sequence, len(tokens) - computed, samples)])
+
+
+def test_batches_of_the_same_shape_do_not_write_into_each_other(folder):
+    model = _model(folder, precision="exact", kv_bytes=60_000_000)
+    one = _batch(list(range(20, 60)), 0, [0, 1])
+    other = _batch(list(range(60, 100)), 0, [2, 3])
+    first = model.forward(one).copy()
+    second = model.forward(other).copy()
+    assert (model.forward(one) == first).all()
+    assert (model.forward(other) == second).all()
+    assert not (first == second).all()
+
+
+def test_only_the_rows_asked_for_are_computed(folder):
+    model = _model(folder, precision="exact", kv_bytes=60_000_000)
+    text = list(range(20, 84))
+    assert model.forward(_batch(text[:32], 0, [0, 1], samples=False)).shape == (0, model.vocab)
+    split = model.forward(_batch(text, 32, [0, 1])).copy()
+    whole = model.forward(_batch(text, 0, [2, 3]))
+    assert split.shape == (1, model.vocab)
+    assert np.abs(split - whole).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_memory_is_what_was_asked_for_and_the_window_fits_into_it(folder):
+    small = _model(folder, kv_bytes=2_000_000)
+    assert small.kv_bytes <= 2_000_000
+    assert small.window <= small.blocks * small.block_size
+    assert _model(folder, window=100, kv_bytes=60_000_000).window == 100
+
+
+def test_without_a_setting_two_windows_or_as_many_as_fit_in_420_mib(folder):
+    model = _model(folder)
+    window = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
+    assert model.window == min(window, 32_768)
+    assert model.blocks * model.block_size >= model.window
+    assert model.kv_bytes <= max(420 * 2**20, model.kv_bytes * model.window / 32 / model.blocks)
+
+
+def test_threads_are_the_ones_asked_for(folder):
+    assert _model(folder, threads=1, kv_bytes=2_000_000).threads == 1
+
+
+def test_kv_memory_for_less_than_two_blocks_is_refused(folder):
+    with pytest.raises(ModelError, match=r"kv_bytes: 1000 holds 0 blocks"):
+        _model(folder, kv_bytes=1_000)
+
+
+def _copy(folder: Path, to: Path) -> Path:
+    for file in folder.iterdir():
+        if file.is_file():
+            (to / file.name).write_bytes(file.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize(
+    "name", ["openvino_model.xml", "openvino_model.bin", "config.json", "tokenizer.json"]
+)
+def test_a_missing_file_is_named(folder, tmp_path, name):
+    (_copy(folder, tmp_path) / name).unlink()
+    with pytest.raises(ModelError, match=f"no {name.replace('.', '[.]')}"):
+        ModelFiles.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("config.json", "{", "not JSON"),
+        ("config.json", "[]", "an object is expected"),
+        ("generation_config.json", "{", "not JSON"),
+    ],
+)
+def test_a_broken_file_is_named(folder, tmp_path, name, content, sentence):
+    (_copy(folder, tmp_path) / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=f"{name.replace('.', '[.]')}: {sentence}"):
+        ModelFiles.read(tmp_path)
+
+
+def test_a_model_that_never_ends_a_turn_is_refused(folder, tmp_path):
+    path = _copy(folder, tmp_path) / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("eos_token_id", None)
+    path.write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "generation_config.json").unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="eos_token_id"):
+        ModelFiles.read(tmp_path)
