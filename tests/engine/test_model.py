@@ -62,8 +62,9 @@ def test_without_a_setting_two_windows_or_as_many_as_fit_in_420_mib(folder):
     model = _model(folder)
     window = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
     assert model.window == min(window, 32_768)
-    assert model.blocks * model.block_size >= model.window
-    assert model.kv_bytes <= max(420 * 2**20, model.kv_bytes * model.window / 32 / model.blocks)
+    one = -(-model.window // model.block_size)
+    fit = 420 * 2**20 // (model.kv_bytes // model.blocks)
+    assert model.blocks == max(one, min(2 * one, fit))
 
 
 def test_threads_are_the_ones_asked_for(folder):
