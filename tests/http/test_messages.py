@@ -190,6 +190,26 @@ async def test_a_beta_cannot_break_the_header_that_names_it(echo):
     assert response.headers["renga-ignored"].isascii()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_name_that_a_caller_chose_can_break_the_header(echo, stream):
+    names = ["a\r\nset-cookie: b=c", "名前", "x" * 5000, "a,b", ""]
+    body = asking(stream=stream) | dict.fromkeys(names, 1)
+    response = await echo.client.post(
+        "/v1/messages?caf%C3%A9%0D%0A=1", json=body, headers={"anthropic-beta": "x-2030-01-01"}
+    )
+    assert response.status_code == 200
+    assert "set-cookie" not in response.headers
+    named = response.headers["renga-ignored"].split(", ")
+    assert named[:4] == ["x-2030-01-01", "?caf???", "a??set-cookie:?b=c", "??"]
+    assert named[4:] == ["x" * 100, "a?b", ""]
+
+
+async def test_a_thousand_ignored_names_are_counted(echo):
+    body = asking() | {f"k{i}": i for i in range(1000)}
+    response = await echo.post(body, anthropic_beta="x-2030-01-01")
+    assert response.headers["renga-ignored"].endswith(", k98, 901 more")
+
+
 async def test_a_bearer_token_is_a_key_too(echo):
     response = await echo.client.post(
         "/v1/messages", json=asking(), headers={"x-api-key": "", "authorization": "Bearer any"}

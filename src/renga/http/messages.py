@@ -25,9 +25,11 @@ from renga.http.sse import EventStream
 from renga.http.validation import parse, unknown_fields
 from renga.http.versions import (
     betas_of,
+    ignored_header,
     ignored_headers,
     ignored_query,
     is_newer,
+    printable,
     refuse_removed,
     version_of,
 )
@@ -128,11 +130,10 @@ def understand(
 def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:
     """What the receipt knows by now, and what was ignored."""
     receipt = caller.receipt
-    headers = {"renga-tier": receipt.tier, "renga-backend": receipt.backend}
-    if receipt.served_tier != receipt.tier:
-        headers["renga-served-tier"] = receipt.served_tier
-    if receipt.cost_usd is not None:
-        headers["renga-cost-usd"] = receipt.cost_usd
-    if ignored:
-        headers["renga-ignored"] = ", ".join(ignored)
-    return headers
+    known = {
+        "renga-tier": receipt.tier,
+        "renga-served-tier": receipt.served_tier if receipt.served_tier != receipt.tier else "",
+        "renga-backend": printable(receipt.backend),
+        "renga-cost-usd": receipt.cost_usd or "",
+    }
+    return {k: v for k, v in known.items() if v} | ignored_header(ignored)

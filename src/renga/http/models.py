@@ -15,7 +15,7 @@ from starlette.routing import Route
 from renga.errors import InvalidRequest
 from renga.http.auth import Auth
 from renga.http.messages import JSON
-from renga.http.versions import ignored_headers, ignored_query, version_of
+from renga.http.versions import ignored_header, ignored_headers, ignored_query, version_of
 from renga.routing import Router
 from renga.types import ModelInfo, ModelPage
 
@@ -107,5 +107,4 @@ def _place(found: Sequence[ModelInfo], name: str, field: str) -> int:
 
 
 def _ignored(request: Request) -> dict[str, str]:
-    ignored = [*ignored_headers(request), *ignored_query(request, QUERY)]
-    return {"renga-ignored": ", ".join(ignored)} if ignored else {}
+    return ignored_header([*ignored_headers(request), *ignored_query(request, QUERY)])

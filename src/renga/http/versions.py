@@ -9,6 +9,7 @@ named too, while without such a beta an unknown field is an error.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -22,6 +23,8 @@ REMOVED_IN_NEW = ("temperature", "top_p", "top_k")
 
 VOCABULARY_DATE = "20261120"  # the release of the SDK whose types `renga.types` follows
 _DATED = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)$")
+
+MOST_NAMED = 100
 
 KNOWN_QUERY = frozenset({"beta"})
 IGNORED_HEADERS = ("anthropic-workspace-id", "anthropic-user-profile-id")  # the key says both
@@ -51,7 +54,7 @@ def refuse_removed(version: str, body: dict[str, Any]) -> None:
 def betas_of(request: Request) -> list[str]:
     """Values of every `anthropic-beta` header, in order, each once."""
     given = ",".join(request.headers.getlist("anthropic-beta")).split(",")
-    return list(dict.fromkeys(_printable(b.strip()) for b in given if b.strip()))
+    return list(dict.fromkeys(b.strip() for b in given if b.strip()))
 
 
 def is_newer(beta: str) -> bool:
@@ -69,9 +72,19 @@ def ignored_query(request: Request, known: frozenset[str] = KNOWN_QUERY) -> list
     """Query parameters without effect, as `?name`."""
     if not request.scope["query_string"]:
         return []
-    return [f"?{_printable(k)}" for k in dict(request.query_params) if k not in known]
+    return [f"?{name}" for name in dict(request.query_params) if name not in known]
 
 
-def _printable(text: str) -> str:
-    """`text` as a header can carry it back."""
-    return "".join(c if " " < c <= "~" and c != "," else "?" for c in text)[:100]
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """`renga-ignored` for names that a caller chose: as a header can carry them, and not all."""
+    if not names:
+        return {}
+    shown = [printable(name) for name in names[:MOST_NAMED]]
+    if len(names) > MOST_NAMED:
+        shown.append(f"{len(names) - MOST_NAMED} more")
+    return {"renga-ignored": ", ".join(shown)}
+
+
+def printable(text: str) -> str:
+    """`text` as one item of a header's list."""
+    return "".join(c if " " < c <= "~" and c != "," else "?" for c in text[:100])
