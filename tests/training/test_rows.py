@@ -1,0 +1,111 @@
+"""From conversations to packed rows: template, tokens, masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from training import drills, extract, shards, smalltalk, support, vocabulary
+from training.batch import PADDING, masked
+from training.chat import SPECIALS, Example, Turn, pieces, render
+from training.shards import Document
+
+
+def some_examples(count: int) -> list[Example]:
+    write = (extract.extraction, support.fact_chat, smalltalk.about_itself, drills.copy_drill)
+    return [write[n % len(write)](Random(n)) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer")
+    texts = ("".join(text for text, _ in pieces(example)) for example in some_examples(200))
+    vocabulary.write(vocabulary.learn(texts, 700), path, 32_768)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> Tokenizer:
+    return vocabulary.load(folder)
+
+
+turn_texts = st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=40)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(("system", "user", "assistant")), turn_texts), min_size=1)
+)
+@settings(deadline=None)
+def test_the_template_gives_byte_for_byte_what_is_trained_on(
+    folder: Path, turns: list[tuple[str, str]]
+) -> None:
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    reference.chat_template = (folder / "chat_template.jinja").read_text("utf-8")
+    messages = [{"role": role, "content": text} for role, text in turns]
+    ours = render([Turn(role, text) for role, text in turns])  # type: ignore[arg-type]
+    assert ours == reference.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+
+
+def test_special_tokens_have_their_fixed_numbers(tokenizer: Tokenizer, folder: Path) -> None:
+    assert [tokenizer.token_to_id(text) for text in SPECIALS] == list(range(len(SPECIALS)))
+    settings_ = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    assert tokenizer.token_to_id(settings_["eos_token"]) == 2
+
+
+@given(st.text(max_size=60))
+@settings(deadline=None)
+def test_any_text_survives_the_tokenizer(folder: Path, text: str) -> None:
+    tokenizer = vocabulary.load(folder)
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_pieces_give_the_tokens_of_the_whole_text(tokenizer: Tokenizer) -> None:
+    for example in some_examples(80):
+        document = shards.encode(tokenizer, [example])[0]
+        whole = tokenizer.encode(
+            "".join(text for text, _ in pieces(example)), add_special_tokens=False
+        )
+        assert document.tokens == whole.ids
+
+
+def test_only_answers_and_their_ends_are_learned(tokenizer: Tokenizer) -> None:
+    turns = (Turn("system", "Be kind."), Turn("user", "Hello"), Turn("assistant", "Hi there"))
+    document = shards.encode(tokenizer, [Example("identity", turns)])[0]
+    learned = [t for t, w in zip(document.tokens, document.weights, strict=True) if w]
+    assert tokenizer.decode(learned, skip_special_tokens=False) == "Hi there<|im_end|>"
+
+
+@given(st.lists(st.integers(1, 60), max_size=50))
+def test_packing_keeps_every_document_once_and_within_the_row(sizes: list[int]) -> None:
+    documents = [Document("drill", [n + 1] * size, [1] * size) for n, size in enumerate(sizes)]
+    rows = shards.pack(documents, 40)
+    assert sorted(d.tokens[0] for row in rows for d in row) == [n + 1 for n in range(len(sizes))]
+    assert all(sum(min(len(d.tokens), 40) for d in row) <= 40 for row in rows)
+    filled = shards.fill(rows, 40)
+    assert int((filled["documents"] != PADDING).sum()) == sum(min(s, 40) for s in sizes)
+
+
+def test_written_rows_hold_the_counted_tokens(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    counts = shards.write(tokenizer, some_examples(100), tmp_path, 1024, seed=1)
+    documents = np.load(tmp_path / "documents.npy")
+    assert int((documents != PADDING).sum()) == sum(counts.values())
+    assert documents.shape[1] == 1025
+
+
+def test_a_document_sees_itself_alone_and_counts_from_zero() -> None:
+    mask, positions = masked(torch.tensor([[0, 0, 1, 1, 1, PADDING]]))
+    assert positions.tolist() == [[0, 1, 0, 1, 2, 0]]
+    assert mask[0, 0].int().tolist()[3] == [0, 0, 1, 1, 0, 0]
+    assert mask[0, 0].diagonal().all()

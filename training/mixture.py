@@ -1,0 +1,263 @@
+"""What the model is trained on: which generator writes how large a share of the tokens.
+
+Owns the shares, the splits and the rule that no text that is scored is learned from: texts of test
+splits and of the set held out whole are dropped from every training pool by fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from training import corpora, drills, extract, smalltalk, support
+from training.chat import Example, pieces
+from training.classify import SPAM_NAMES, LabelPool, echo_pool, plain_words, two_way
+from training.corpora import Labelled, fingerprint
+
+Writer = Callable[[Random], Example]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A mixture used from `start` (share of the run done) on; `pool` is its share of the tokens."""
+
+    start: float
+    pool: float
+    shares: Mapping[str, float]
+
+
+FIRST: Mapping[str, float] = {
+    "clinc150": 15,
+    "banking77": 6,
+    "hwu64": 9,
+    "bitext_intents": 3,
+    "spam": 5,
+    "abuse": 2.5,
+    "feelings": 1,
+    "word_kinds": 1,
+    "extraction": 17,
+    "lookup": 4,
+    "slots": 3,
+    "tables": 3,
+    "copies": 3,
+    "facts": 8,
+    "orders": 3,
+    "replies": 8,
+    "ordering": 1.5,
+    "identity": 2.5,
+    "plain_facts": 1,
+    "prose": 4,
+}
+COPYING: Mapping[str, float] = {
+    "clinc150": 10,
+    "banking77": 3,
+    "hwu64": 6,
+    "spam": 1,
+    "label_echoes": 10,
+    "word_kinds": 1,
+    "extraction": 10,
+    "lookup": 5,
+    "tables": 10,
+    "copies": 10,
+    "repeats": 16,
+    "nexts": 6,
+    "facts": 5,
+    "replies": 3,
+    "identity": 2,
+    "prose": 2,
+}
+MAIN: Mapping[str, float] = {
+    "clinc150": 17,
+    "banking77": 6,
+    "hwu64": 11,
+    "bitext_intents": 2,
+    "label_echoes": 2.5,
+    "spam": 3,
+    "abuse": 1.5,
+    "feelings": 1,
+    "word_kinds": 1,
+    "extraction": 18,
+    "lookup": 3,
+    "slots": 2,
+    "tables": 2,
+    "copies": 2.5,
+    "repeats": 1.5,
+    "facts": 7.5,
+    "orders": 3,
+    "replies": 7,
+    "ordering": 1,
+    "identity": 3,
+    "plain_facts": 0.5,
+    "declines": 1,
+    "prose": 2,
+}
+STAGES: tuple[Stage, ...] = (
+    Stage(0.0, 0.15, FIRST),
+    Stage(0.12, 0.15, COPYING),
+    Stage(0.25, 0.7, MAIN),
+)
+"""Copying early: what needs it is learned from then on."""
+
+PROSE_WORDS = 330
+
+
+@dataclass(frozen=True)
+class Held:
+    """Texts that are scored and never trained on."""
+
+    clinc150: list[Labelled]
+    snips: list[Labelled]
+    sms_spam: list[Labelled]
+    marks: frozenset[str] = field(repr=False)
+
+
+def spam_split(data: Path) -> tuple[list[Labelled], list[Labelled]]:
+    """SMS spam for training and for scoring: every fourth message of a fixed shuffle is scored."""
+    records = corpora.sms_spam(data)
+    Random(150).shuffle(records)
+    scored = records[::4]
+    return [r for n, r in enumerate(records) if n % 4], scored
+
+
+def held_out(data: Path) -> Held:
+    """The scored texts and the fingerprints of all of them, other test splits included."""
+    clinc, snips = corpora.clinc150(data, "test"), corpora.snips(data)
+    _, spam = spam_split(data)
+    others = corpora.banking77(data, "test") + corpora.hwu64(data, "test")
+    texts = [r.text for r in (*clinc, *snips, *spam, *others)]
+    return Held(clinc, snips, spam, frozenset(map(fingerprint, texts)))
+
+
+def without(records: list[Labelled], marks: frozenset[str]) -> list[Labelled]:
+    """The records whose text is not among the scored ones."""
+    return [record for record in records if fingerprint(record.text) not in marks]
+
+
+def _several(rng: Random) -> int:
+    return rng.choices((1, 2, 4, 6, 8), (25, 15, 25, 20, 15))[0]
+
+
+def _pool_writer(kind: str, records: list[Labelled]) -> Writer:
+    pool = LabelPool(kind, records)
+    return lambda rng: pool.draw(rng, _several(rng))
+
+
+def _spam_writer(records: list[Labelled]) -> Writer:
+    spam = [r for r in records if r.label == "spam"]
+    ham = [r for r in records if r.label == "ham"]
+
+    def write(rng: Random) -> Example:
+        items = [rng.choice(spam if rng.random() < 0.4 else ham) for _ in range(_several(rng))]
+        return two_way(rng, "spam", rng.choice(SPAM_NAMES), ("spam", "ham"), items)
+
+    return write
+
+
+def _abuse_writer(tweets: list[Labelled], turns: list[Labelled]) -> Writer:
+    by_label: dict[str, list[Labelled]] = {}
+    for record in (*tweets, *turns):
+        by_label.setdefault(record.label, []).append(record)
+    three, two = ("hate_speech", "offensive_language", "neither"), ("abusive", "not_abusive")
+
+    def write(rng: Random) -> Example:
+        keys = three if rng.random() < 0.6 else two
+        names = [k.replace("_", " ") for k in keys] if rng.random() < 0.3 else list(keys)
+        items = [rng.choice(by_label[rng.choice(keys)]) for _ in range(_several(rng))]
+        return two_way(rng, "abuse", names, keys, items)
+
+    return write
+
+
+def _feeling_writer() -> Writer:
+    def write(rng: Random) -> Example:
+        keys = ("positive", "negative", "neutral")
+        names = [k.capitalize() for k in keys] if rng.random() < 0.2 else keys
+        items = [smalltalk.feeling(rng) for _ in range(_several(rng))]
+        return two_way(rng, "feeling", names, keys, items)
+
+    return write
+
+
+def _prose_writer(data: Path) -> Writer:
+    paragraphs = [p for p in corpora.books(data) if p] or [""]
+    pages = corpora.handbook(data)
+
+    def write(rng: Random) -> Example:
+        if pages and rng.random() < 0.35:
+            words = rng.choice(pages).split(" ")
+            at = rng.randrange(max(1, len(words) - PROSE_WORDS))
+            return Example("prose", prose=" ".join(words[at : at + PROSE_WORDS]).strip())
+        at, taken = rng.randrange(len(paragraphs)), 0
+        chosen: list[str] = []
+        while at < len(paragraphs) and taken < PROSE_WORDS:
+            chosen.append(paragraphs[at])
+            taken, at = taken + len(paragraphs[at].split()), at + 1
+        return Example("prose", prose="\n\n".join(chosen))
+
+    return write
+
+
+def writers(data: Path) -> dict[str, Writer]:
+    """Every part of the mixture as a function from a random source to a conversation."""
+    marks = held_out(data).marks
+    records = corpora.bitext_support(data)
+    intents = without(
+        [Labelled(r.request, r.intent) for r in records if "{" not in r.request], marks
+    )
+    dialogues, spans = corpora.taskmaster4(data), corpora.spans(data)
+    wishes = without(corpora.clinc150(data, "train") + corpora.hwu64(data, "train"), marks)
+    words = sorted({w for r in wishes for w in r.text.split() if w.isalpha()})
+    every_label = sorted({plain_words(r.label) for r in (*wishes, *intents)})
+    slot_names = sorted({name for item in spans for name in item.slots})
+    spam, _ = spam_split(data)
+    kinds = [smalltalk.word_kind(Random(n)) for n in range(600)]
+    return {
+        "clinc150": _pool_writer("clinc150", without(corpora.clinc150(data, "train"), marks)),
+        "banking77": _pool_writer("banking77", without(corpora.banking77(data, "train"), marks)),
+        "hwu64": _pool_writer("hwu64", without(corpora.hwu64(data, "train"), marks)),
+        "bitext_intents": _pool_writer("bitext_intents", intents),
+        "spam": _spam_writer(without(spam, marks)),
+        "abuse": _abuse_writer(
+            without(corpora.davidson(data), marks), without(corpora.convabuse(data), marks)
+        ),
+        "feelings": _feeling_writer(),
+        "word_kinds": _pool_writer("word_kinds", kinds),
+        "extraction": extract.extraction,
+        "lookup": extract.lookup,
+        "slots": lambda rng: extract.slots(rng, spans, slot_names),
+        "tables": drills.table_drill,
+        "copies": drills.copy_drill,
+        "repeats": lambda rng: drills.repeat_drill(rng, words),
+        "nexts": lambda rng: drills.next_drill(rng, words),
+        "label_echoes": _pool_writer("label_echoes", echo_pool(every_label)),
+        "declines": lambda rng: smalltalk.decline(rng, wishes),
+        "facts": support.fact_chat,
+        "orders": support.order_chat,
+        "replies": lambda rng: support.reply_chat(rng, records),
+        "ordering": lambda rng: smalltalk.order_talk(rng, dialogues),
+        "identity": smalltalk.about_itself,
+        "plain_facts": smalltalk.plain_fact,
+        "prose": _prose_writer(data),
+    }
+
+
+def counts(
+    parts: Mapping[str, Writer], shares: Mapping[str, float], characters: int
+) -> dict[str, int]:
+    """How many conversations of each part give its share of `characters`, at least one each."""
+    total, found = sum(shares.values()), {}
+    for name, share in shares.items():
+        rng = Random(5)
+        size = sum(len(t) for _ in range(200) for t, _ in pieces(parts[name](rng))) / 200
+        found[name] = max(1, int(characters * share / total / max(size, 1)))
+    return found
+
+
+def draw(parts: Mapping[str, Writer], counts: Mapping[str, int], seed: int) -> Iterator[Example]:
+    """`counts` conversations of each part, shuffled together."""
+    rng = Random(seed)
+    order = [name for name, count in counts.items() for _ in range(count)]
+    rng.shuffle(order)
+    return (parts[name](rng) for name in order)
