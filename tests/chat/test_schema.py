@@ -56,6 +56,24 @@ ALLOWED: list[tuple[dict[str, Any], list[Any]]] = [
     ({"type": "string", "format": "email"}, ["ada@example.org"]),
     ({"type": "integer", "minimum": 3, "maximum": 5}, [3, 5]),
     ({"$defs": {"n": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/n"}}, [[1]]),
+    (
+        {
+            "$defs": {"n": {"type": "integer"}},
+            "properties": {"$ref": {"$ref": "#/$defs/n"}},
+            "required": ["$ref"],
+            "type": "object",
+        },
+        [{"$ref": 1}],
+    ),
+    (
+        {
+            "$defs": {"n": {"type": "integer"}},
+            "type": "object",
+            "required": ["a", "b"],
+            "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#/$defs/n"}},
+        },
+        [{"a": 1, "b": 2}],
+    ),
     ({"type": "object"}, [{}, {"any": "thing"}]),
     ({"type": "object", "properties": {"a": {}}, "required": ["z"]}, [{"z": 1}]),
     ({"type": "object", "properties": {"properties": {"type": "string"}}}, [{"properties": "x"}]),
@@ -133,6 +151,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "string", "minLength": 5, "maxLength": 2}, "minLength"),
     ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "incompatible"),
     ({"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 4}]}, "oneOf"),
+    ({"$ref": "#"}, "recursive"),
+    ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "recursive"),
+    ({"type": "object", "properties": {"next": {"$ref": "#"}}}, "recursive"),
+    (
+        {
+            "$defs": {
+                "a": {"items": {"$ref": "#/$defs/b"}},
+                "b": {"anyOf": [{"$ref": "#/$defs/a"}]},
+            },
+            "$ref": "#/$defs/a",
+        },
+        "recursive",
+    ),
     (nested(200), "levels deep"),
     (nested(20_000), "levels deep"),
 ]

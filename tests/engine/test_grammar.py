@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,23 @@ def test_an_invalid_grammar_is_an_error(grammars, grammar):
 def test_a_vocabulary_smaller_than_the_tokenizers_is_an_error_of_the_request(path):
     with pytest.raises(GrammarError, match="cannot follow"):
         Grammars(path, 100, [2]).compile(LLMatcher.grammar_from_regex("a"))
+
+
+def test_the_name_of_a_special_token_is_written_as_text(grammars, tokenizer):
+    name = tokenizer.id_to_token(TURN_END)
+    schema = {
+        "type": "object",
+        "properties": {name: {"const": name}},
+        "required": [name],
+        "additionalProperties": False,
+    }
+    options = {"whitespace_flexible": False}
+    mask = grammars.compile(LLMatcher.grammar_from_json_schema(schema, overrides=options))
+    written: list[int] = []
+    while not mask.complete and len(written) < 50:
+        token = int(np.flatnonzero(mask.allowed())[-1])
+        if token in (TURN_END, 0):
+            break
+        written.append(token)
+        mask.accept(token)
+    assert json.loads(tokenizer.decode(written)) == {name: name}

@@ -40,6 +40,8 @@ def json_grammar(schema: Mapping[str, Any]) -> str:
     """An llguidance grammar for compact JSON that `schema` accepts. Raises InvalidRequest."""
     if _depth(schema) > DEEPEST:
         raise InvalidRequest(f"{FIELD}: nested more than {DEEPEST} levels deep")
+    if (cycle := _cycle(schema)) is not None:
+        raise InvalidRequest(f"{FIELD}: recursive definitions are not supported: {cycle!r}")
     combined = any(key in COMBINING for key in _keys(schema))
     written = dict(schema) if combined else _closed(schema)
     # The grammar library would read options from this key, over ours.
@@ -84,6 +86,31 @@ def _keys(value: Any) -> Iterator[str]:
         yield from value
     for child in _children(value):
         yield from _keys(child)
+
+
+def _cycle(schema: Mapping[str, Any]) -> str | None:
+    """A local `$ref` that leads back to itself, or None. The API refuses recursion too."""
+    finished: set[str] = set()
+
+    def follow(node: Any, path: tuple[str, ...]) -> str | None:
+        if isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
+            if ref in path:
+                return ref
+            if ref not in finished and (found := follow(_at(schema, ref), (*path, ref))):
+                return found
+            finished.add(ref)
+        return next((found for child in _children(node) if (found := follow(child, path))), None)
+
+    return follow(schema, ("#",))
+
+
+def _at(schema: Mapping[str, Any], ref: str) -> Any:
+    """What a local reference names; None where there is nothing, which the library refuses."""
+    node: Any = schema
+    for part in ref.removeprefix("#").split("/")[1:] if ref.startswith("#") else ():
+        key = part.replace("~1", "/").replace("~0", "~")
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node if ref.startswith("#") else None
 
 
 def _closed(schema: Any) -> Any:

@@ -4,6 +4,7 @@ Owned rules: an invalid grammar is an error before its request starts; an end-of
 allowed exactly where the grammar may end; when nothing can follow, the answer is complete.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,29 @@ class Grammars:
         return GrammarMask(matcher, self._vocab)
 
     def _load(self) -> LLTokenizer:
-        text = self._path.read_text(encoding="utf-8")
         try:
+            text = _without_names(self._path.read_text(encoding="utf-8"))
             return LLTokenizer(text, n_vocab=self._vocab, eos_token=self._end_ids)
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             raise GrammarError(
                 f"grammar: this model's tokenizer cannot follow one: {error}"
             ) from error
+
+
+def _without_names(tokenizer: str) -> str:
+    """The tokenizer with its special tokens renamed to what no text can spell.
+
+    A schema may hold `<|im_end|>` as a plain string. By its own name the library would write it
+    with the one token that ends the turn; a control character stands in no JSON text.
+    """
+    parts = json.loads(tokenizer)
+    names = {t["content"]: f"\0{t['id']}" for t in parts["added_tokens"] if t["special"]}
+    for token in parts["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    words = parts["model"]["vocab"]
+    parts["model"]["vocab"] = {names.get(word, word): id for word, id in words.items()}
+    parts["post_processor"] = None  # may name special tokens; only text is tokenized here
+    return json.dumps(parts)
 
 
 class GrammarMask:
