@@ -23,6 +23,7 @@ from renga.keys import Keys
 from renga.ledger import Ledger
 from renga.prices import load_prices
 from renga.routing import TIERS, Router
+from renga.store import sqlite_url
 
 Clock = Callable[[], float]
 
@@ -109,5 +110,5 @@ def make_home(home: Path) -> Path:
 def store_url(config: Config) -> str:
     """The database URL: `sqlite` stands for renga.db in the state folder."""
     if config.store.url == "sqlite":
-        return f"sqlite:///{make_home(config.home) / 'renga.db'}"
+        return sqlite_url(make_home(config.home) / "renga.db")
     return config.store.url
