@@ -80,7 +80,7 @@ async def open_served(stack: AsyncExitStack, app: App, **options: Any) -> Served
     running = Running()
     http = create_http(app, running=running, **options)
     transport = httpx.ASGITransport(http)
-    client = httpx.AsyncClient(transport=transport, base_url="http://renga", headers=HEADERS)
+    client = httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=HEADERS)
     await stack.enter_async_context(client)
     return Served(app, http, running, client)
 

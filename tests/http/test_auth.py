@@ -55,7 +55,7 @@ async def test_the_first_key_closes_an_open_server_within_a_second(serve):
 
 async def test_without_keys_another_machine_is_refused_even_through_a_proxy_here(echo):
     transport = httpx.ASGITransport(echo.http, client=("203.0.113.5", 4000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://renga") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.post("/v1/messages", json=asking(), headers=HEADERS)
         assert response.status_code == 401
         assert "renga keys create" in response.json()["error"]["message"]
@@ -63,6 +63,23 @@ async def test_without_keys_another_machine_is_refused_even_through_a_proxy_here
         headers = HEADERS | {"x-api-key": made.plain}
         response = await client.post("/v1/messages", json=asking(), headers=headers)
         assert response.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8787", "127.0.0.1:8787", "[::1]:8787",
+                                  "[::1]", ""])  # fmt: skip
+async def test_without_keys_it_answers_under_this_machine_s_names(echo, host):
+    assert (await echo.post(asking(), host=host)).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8787", "localhost.evil.example",
+                                  "127.0.0.1.evil.example:80", "evil.example:localhost", "[", ":",
+                                  "10.0.0.1:8787"])  # fmt: skip
+async def test_without_keys_a_page_whose_name_points_here_is_refused(echo, host):
+    refused = await echo.post(asking(), host=host)
+    assert refused.status_code == 401
+    assert "renga keys create" in refused.json()["error"]["message"]
+    made = await echo.app.keys.create("laptop")
+    assert (await echo.post(asking(), host=host, x_api_key=made.plain)).status_code == 200
 
 
 async def test_no_key_is_logged_or_repeated(echo, caplog):

@@ -1,8 +1,9 @@
 """Who sends a request: the key in its headers, resolved to a workspace.
 
 Owns two rules: a key must be sent, always; and until the first key is created any value is
-accepted, but only from this machine. Keys are compared in `renga.keys`, in constant time; none is
-logged or repeated in a message.
+accepted, but only from this machine, and only under this machine's name: a page in a browser here
+may have a name of its own made to point at us. Keys are compared in `renga.keys`, in constant time;
+none is logged or repeated in a message.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Auth:
                 "this server has no keys yet and answers only its own machine; "
                 "create one there with `renga keys create`"
             )
+        if not is_addressed_here(request):
+            raise AuthenticationFailed(
+                "this server has no keys yet and answers only as localhost or 127.0.0.1, not as "
+                f"'{request.headers['host'][:100]}'; create a key with `renga keys create`"
+            )
         return Caller(DEFAULT_WORKSPACE, request_id)
 
     async def _is_open(self) -> bool:
@@ -88,6 +94,13 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def is_addressed_here(request: Request) -> bool:
+    """Whether the name under which we were asked is this machine's own; no name is no browser."""
+    given = request.headers.get("host", "").strip().lower()
+    name, _, port = given.rpartition(":")
+    return not given or is_loopback(name if name and "]" not in port else given)
 
 
 async def check_binding(host: str, keys: KnowsKeys) -> None:
