@@ -112,6 +112,13 @@ BODIES = [
         headers={"content-encoding": "gzip"},
     ),
     raw(
+        "gzip in very many parts",
+        "content-encoding: ",
+        "more than 64 parts",
+        content=gzip.compress(b"") * 64 + PACKED,
+        headers={"content-encoding": "gzip"},
+    ),
+    raw(
         "brotli",
         "content-encoding: ",
         "br",

@@ -20,6 +20,7 @@ from renga.http.running import ClientLeft
 
 SILENCE_SECONDS = 60.0  # a body that brings nothing for this long is given up
 _GZIP = 31  # zlib's window bits for the gzip format
+MOST_MEMBERS = 64  # parts of one gzip body; each one copies all that follow it
 _INLINE = 262_144  # compressed bytes up to which unpacking does not go to a thread
 
 
@@ -93,6 +94,8 @@ def _unpack(packed: bytes, limit: int) -> bytes:
     pieces: list[bytes] = []
     room = limit + 1
     while packed:
+        if len(pieces) == MOST_MEMBERS:
+            raise _bad_gzip(f"is in more than {MOST_MEMBERS} parts")
         member = zlib.decompressobj(_GZIP)
         try:
             piece = member.decompress(packed, room)
@@ -108,9 +111,9 @@ def _unpack(packed: bytes, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _bad_gzip() -> InvalidRequest:
+def _bad_gzip(what: str = "is not whole, valid gzip data") -> InvalidRequest:
     return InvalidRequest(
-        "content-encoding: gzip was announced, but the body is not whole, valid gzip data",
+        f"content-encoding: gzip was announced, but the body {what}",
         code="request_body_encoding_invalid",
     )
 
