@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunRenga, scripted
+from tests.conftest import RunRenga, scripted, write_config
 
 LOCAL = """
 [backends.small]
@@ -163,3 +165,37 @@ def test_nothing_to_ask(renga: RunRenga):
 
 def test_the_script_is_installed(tmp_path: Path):
     assert shutil.which("renga", path=str(Path(os.sys.executable).parent)) is not None  # type: ignore[attr-defined]
+
+
+def run_with_bytes(folder: Path, command: list[str | bytes], given: bytes) -> tuple[int, str, str]:
+    config = str(write_config(folder, scripted()))
+    done = subprocess.run(
+        [sys.executable, "-m", "renga.cli", *command, "--config", config],
+        input=given,
+        capture_output=True,
+        env=os.environ,
+        timeout=50,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [(["ask", "what is this?"], b"\x89PNG\xff"), (["ask", b"caf\xe9"], b""),
+     (["ask", "hi", "--system", b"\xff"], b"")],
+)  # fmt: skip
+def test_bytes_that_are_no_text(tmp_path: Path, command: list[str | bytes], given: bytes):
+    code, out, err = run_with_bytes(tmp_path, command, given)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "not UTF-8 text" in err
+
+
+def test_a_line_of_a_chat_that_is_no_text_is_refused_and_the_next_is_answered(tmp_path: Path):
+    code, out, err = run_with_bytes(tmp_path, ["chat"], b"caf\xe9\nhello\n")
+    assert (code, out.split()) == (0, ["hello"])
+    assert err == "renga: what was given is not UTF-8 text\n"
+
+
+def test_an_empty_tier(renga: RunRenga):
+    assert_refused(renga("ask", "hi", "--tier", "", config=scripted()), "model: ")

@@ -62,10 +62,9 @@ def run(  # noqa: PLR0913  the options of one command
 
 
 async def _answer(body: dict[str, Any], against: str | None, config: Path | None) -> None:
-    from renga.cli.sources import Account, texts
-    from renga.types import MessagesRequest
+    from renga.cli.sources import Account, request_of, texts
 
-    request = MessagesRequest.model_validate(body)
+    request = request_of(body)
     source = await open_source(against, config)
     account = Account()
     try:
@@ -110,4 +109,9 @@ def _piped() -> str:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError):
         return ""
-    return sys.stdin.read() if stat.S_ISFIFO(mode) or stat.S_ISREG(mode) else ""
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode)):
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SetupError("cannot read what is piped in: it is not UTF-8 text") from error

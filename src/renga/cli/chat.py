@@ -8,6 +8,7 @@ stays in the conversation.
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 import threading
 from collections.abc import Coroutine
@@ -45,6 +46,8 @@ def run(
     """Talk at the terminal. ctrl-c stops the answer; /quit, /clear, /system TEXT."""
     with suppress(ImportError):
         import readline  # noqa: F401  its import gives `input` line editing
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a slip of the keyboard ends nothing
     loop = LoopThread()
     try:
         source = loop.run(open_source(against, config))
@@ -158,10 +161,8 @@ def _answer(line: str, talk: Conversation, source: Source, loop: LoopThread) -> 
 
 
 async def _stream(talk: Conversation, source: Source, account: Account, said: list[str]) -> None:
-    from renga.cli.sources import texts
-    from renga.types import MessagesRequest
+    from renga.cli.sources import request_of, texts
 
-    request = MessagesRequest.model_validate(talk.body())
-    async for piece in texts(source, request, account):
+    async for piece in texts(source, request_of(talk.body()), account):
         said.append(piece)
         write(piece)

@@ -23,8 +23,9 @@ from pydantic import TypeAdapter
 from renga.app import App
 from renga.caller import Caller
 from renga.config import Config
-from renga.errors import ApiError, RengaError, SetupError, find_error
+from renga.errors import ApiError, InvalidRequest, RengaError, SetupError, find_error
 from renga.events import Event, MessageDelta, MessageStart, TextDelta, ordered
+from renga.http.validation import parse
 from renga.types import MessagesRequest
 
 TIMEOUT_SECONDS: Final = 600.0
@@ -76,6 +77,15 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Free everything."""
+
+
+def request_of(body: dict[str, Any]) -> MessagesRequest:
+    """`body` as the server would take it. Raises InvalidRequest, for bytes that are no text too."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("what was given is not UTF-8 text") from error
+    return parse(MessagesRequest, body)
 
 
 async def texts(source: Source, request: MessagesRequest, account: Account) -> AsyncIterator[str]:
