@@ -84,6 +84,9 @@ WRONG = [
     ("[server]\ndrain_seconds = 'x'", "accepted: a number", ""),
     ("server = 3", "server = 3; accepted: a table", ""),
     ("backends = 3", "backends = 3; accepted: a table", ""),
+    ("[server]\ndrain_seconds = nan", "drain_seconds = nan; accepted: 0 or more", ""),
+    ("[server]\ndrain_seconds = inf", "drain_seconds = inf; accepted: 0 or more", ""),
+    ("[prices]\nhaiku = 3", "prices.haiku = 3; accepted: a table", ""),
     ("[aliases]\nx = 3", "aliases.x = 3", ""),
     ("[server", "not valid TOML", ""),
 ]

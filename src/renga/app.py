@@ -22,7 +22,7 @@ from renga.ids import Ids, make_ids
 from renga.keys import Keys
 from renga.ledger import Ledger
 from renga.prices import load_prices
-from renga.routing import TIERS, Router
+from renga.routing import TIERS, Router, check_aliases
 from renga.store import sqlite_url
 
 Clock = Callable[[], float]
@@ -53,6 +53,8 @@ class App:
     ) -> App:
         """Open the store and start the backends that tiers name. Raises SetupError."""
         ids = ids or make_ids()
+        prices = load_prices(config.prices)
+        check_aliases(config.aliases)
         async with AsyncExitStack() as stack:
             url = store_url(config)
             ledger = await Ledger.start(url, clock=clock, instance_id=ids("inst"))
@@ -68,7 +70,7 @@ class App:
             gateway = Gateway(
                 router=router,
                 ledger=ledger,
-                prices=load_prices(),
+                prices=prices,
                 clock=clock,
                 ids=ids,
                 layers=layers,

@@ -8,6 +8,7 @@ else ./renga.toml, else built-in defaults. It opens no database and loads no mod
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import tomllib
 import types
@@ -82,7 +83,10 @@ class StoreConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that was configured. `source` names the file, or says that there was none."""
+    """Everything that was configured. `source` names the file, or says that there was none.
+
+    `aliases` and `prices` stand as they were written; `routing` and `prices` say what they mean.
+    """
 
     home: Path
     server: ServerConfig = ServerConfig()
@@ -90,6 +94,7 @@ class Config:
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     tiers: Mapping[str, TierConfig] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     source: str = "built-in defaults"
 
 
@@ -101,7 +106,7 @@ model = "shipped:haiku"
 backends = ["small"]
 """
 
-SECTIONS = ("server", "store", "backends", "tiers", "aliases")
+SECTIONS = ("server", "store", "backends", "tiers", "aliases", "prices")
 
 # Environment variable -> (section, key). RENGA_HOME and RENGA_CONFIG stand outside the file.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -185,6 +190,10 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
         backends=backends,
         tiers=tiers,
         aliases=_read_aliases(raw.get("aliases", {}), source),
+        prices={
+            tier: _table(table, f"{source}: prices.{tier}")
+            for tier, table in raw.get("prices", {}).items()
+        },
         source=source,
     )
 
@@ -299,7 +308,7 @@ def _check(section: T, where: str) -> T:
     """Least values of numbers."""
     for setting in fields(typing.cast(Any, section)):
         least, value = setting.metadata.get("least"), getattr(section, setting.name)
-        if least is not None and value < least:
+        if least is not None and not least <= value < math.inf:
             raise SetupError(f"{where}{setting.name} = {value}; accepted: {least} or more")
     if isinstance(section, ServerConfig) and section.port > 65_535:
         raise SetupError(f"{where}port = {section.port}; accepted: 0 to 65535")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from renga.backends.base import Backend, refuse
-from renga.errors import NotFound
+from renga.errors import NotFound, SetupError
 from renga.types import ModelInfo, Prompt
 
 Tier = Literal["haiku", "sonnet", "opus"]
@@ -71,6 +71,18 @@ def tier_of(name: str, aliases: Mapping[str, str] | None = None) -> Tier:
             "of one of these families; GET /v1/models lists what is served)"
         )
     return FAMILIES[match["family"]]
+
+
+def check_aliases(aliases: Mapping[str, str]) -> None:
+    """Raise SetupError for an alias of something that is no model's name; it would be a 404."""
+    for name, target in aliases.items():
+        try:
+            tier_of(target)
+        except NotFound as error:
+            raise SetupError(
+                f"aliases.{name} = {target!r} is no model's name",
+                f"accepted: {', '.join(TIERS)}, or a Claude name of one of these families",
+            ) from error
 
 
 def serving_tier(tier: Tier, configured: Sequence[Tier]) -> Tier:

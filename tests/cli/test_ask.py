@@ -45,6 +45,13 @@ def test_every_answer_stands_in_the_ledger(renga: RunRenga):
     assert rows[2] == ["opus", "1", "2", "0", "2", "0.000012", "0"]
 
 
+def test_the_prices_of_the_configuration_are_charged(renga: RunRenga):
+    config = f"{ECHO}\n[prices.haiku]\ninput = 0.5\noutput = 7"
+    renga("ask", "abcdefgh", config=config)
+    rows = [line.split() for line in renga("ledger", "totals", config=config).stdout.splitlines()]
+    assert rows[1] == ["haiku", "1", "2", "0", "2", "0.000015", "0"]
+
+
 def test_totals_by_day_and_workspace(renga: RunRenga):
     renga("ask", "abcdefgh", config=ECHO)
     by_day = renga("ledger", "totals", "--by", "day", config=ECHO).stdout.splitlines()

@@ -199,3 +199,21 @@ def test_a_line_of_a_chat_that_is_no_text_is_refused_and_the_next_is_answered(tm
 
 def test_an_empty_tier(renga: RunRenga):
     assert_refused(renga("ask", "hi", "--tier", "", config=scripted()), "model: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[aliases]\nours = 'haikuu'", "haikuu"),
+        ("[prices.haiku]\ninptu = 1", "inptu"),
+        ("[prices.haiku]\ninput = 0.0000001", "prices.haiku.input"),
+        ("[prices.giant]\ninput = 1", "giant"),
+    ],
+)
+def test_an_alias_of_nothing_or_a_price_that_is_none(renga: RunRenga, text: str, word: str):
+    config = f"{scripted()}\n{text}"
+    assert_refused(renga("serve", "--port", "0", config=config), word)
+    checked = renga("doctor", "--port", "0", config=config)
+    stops = [line for line in checked.stdout.splitlines() if line.startswith("STOP")]
+    assert (checked.returncode, len(stops)) == (1, 1)
+    assert word in stops[0]

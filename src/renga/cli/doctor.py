@@ -70,6 +70,7 @@ def examine(
         yield Finding("configuration", "stop", error.message, error.hint)
         return
     yield Finding("configuration", "ok", config.source)
+    yield from _guarded("prices and aliases", lambda: check_names(config))
     yield from _guarded("state folder", lambda: check_home(config))
     yield from _guarded("database", lambda: asyncio.run(check_database(config)))
     yield from _guarded("keys", lambda: asyncio.run(check_keys(config)))
@@ -129,6 +130,19 @@ def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
         mend = "end other programs, or set kv_cache_mb of the backend lower"
         return Finding("memory", "slow", f"{words}; up to 1 GB is used", mend)
     return Finding("memory", "ok", words)
+
+
+def check_names(config: Config) -> Finding:
+    """Prices can be counted in, and aliases lead to a tier. Raises SetupError."""
+    from renga.prices import load_prices
+    from renga.routing import check_aliases
+
+    load_prices(config.prices)
+    check_aliases(config.aliases)
+    words = ", ".join(config.prices) or "none"
+    return Finding(
+        "prices and aliases", "ok", f"own prices: {words}; aliases: {len(config.aliases)}"
+    )
 
 
 def check_home(config: Config) -> Finding:
