@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -134,7 +134,8 @@ class Demo:
             answer, _, cost = self._ask(f"Message: {row['text']}", system=system, max_tokens=24)
             hit = answer.strip().lower() == row["intent"]
             right, total = right + hit, total + cost
-            print(f"  {'ok ' if hit else 'not'}  {row['text'][:56]:<56}  {answer.strip()}")
+            mark, text = "ok " if hit else "not", row["text"][:52]
+            print(f"  {mark}  {text:<52}  {answer.strip():<24}  ${cost}")
         accuracy, each = right / len(rows), (time.perf_counter() - began) / len(rows)
         print(
             f"  -- accuracy {accuracy:.0%} ({right} of {len(rows)}), "
@@ -160,8 +161,9 @@ class Demo:
         _title("Tokens, counted before")
         messages: list[Any] = [{"role": "user", "content": QUESTION}]
         counted = self._client.messages.count_tokens(model=MODEL, messages=messages).input_tokens
-        _, message, _ = self._ask(QUESTION, max_tokens=1)
-        print(f"  counted {counted}, charged {message.usage.input_tokens}")
+        _, message, cost = self._ask(QUESTION, max_tokens=1)
+        print(f"  counted {counted}, charged {message.usage.input_tokens}; counting is free")
+        print(f"  -- {_usage(message)}, ${cost}")
         self._problems.check(
             counted == message.usage.input_tokens, "count_tokens and the answer's usage differ"
         )
@@ -213,6 +215,11 @@ def _meets_schema(text: str) -> bool:
     )
 
 
+def _others(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are no settings of the person's own server."""
+    return {k: v for k, v in environment.items() if not k.startswith("RENGA_")}
+
+
 @contextmanager
 def running_server(home: str, config: str, problems: Problems) -> Iterator[str]:
     """`renga serve` on a free port; its address. Stopped as an operator stops it."""
@@ -222,7 +229,7 @@ def running_server(home: str, config: str, problems: Problems) -> Iterator[str]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=home,
-        env={**os.environ, "RENGA_HOME": home, "RENGA_CONFIG": config},
+        env={**_others(os.environ), "RENGA_HOME": home, "RENGA_CONFIG": config},
     )
     try:
         assert process.stdout is not None
@@ -255,7 +262,11 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as home,
         running_server(home, config and str(Path(config).resolve()), problems) as url,
-        anthropic.Anthropic(base_url=url, api_key="any", timeout=60, max_retries=0) as client,
+        # A proxy that the environment names cannot reach this machine's own address.
+        anthropic.DefaultHttpxClient(mounts={"http://": None}) as http,
+        anthropic.Anthropic(
+            base_url=url, api_key="any", timeout=60, max_retries=0, http_client=http
+        ) as client,
     ):
         try:
             Demo(client, problems).run()
