@@ -44,6 +44,15 @@ ORDER = {
 }
 GOOD = {"name": "Zoë 🦊", "total": 12.5, "paid": True, "kind": "refund"}
 
+
+def chained(length: int, defs: str = "$defs") -> dict[str, Any]:
+    """References that lead from one definition to the next: flat to read, deep to follow."""
+    chain: dict[str, Any] = {
+        f"d{n}": {"type": "array", "items": {"$ref": f"#/{defs}/d{n + 1}"}} for n in range(length)
+    }
+    return {"$defs": {**chain, f"d{length}": {"type": "string"}}, "$ref": f"#/{defs}/d0"}
+
+
 # Schema, and values that its grammar must allow.
 ALLOWED: list[tuple[dict[str, Any], list[Any]]] = [
     (ORDER, [GOOD, {**GOOD, "total": -3}]),
@@ -74,6 +83,14 @@ ALLOWED: list[tuple[dict[str, Any], list[Any]]] = [
         },
         [{"a": 1, "b": 2}],
     ),
+    (chained(12), [json.loads("[" * 12 + '"x"' + "]" * 12)]),
+    (
+        {"prefixItems": [{"type": "integer"}, {"$ref": "#/prefixItems/0"}], "type": "array"},
+        [[1, 2]],
+    ),
+    ({"type": "number", "multipleOf": 0.01}, [0.25]),
+    ({"type": "integer", "multipleOf": 1_000_000}, [3_000_000]),
+    ({"$id": "https://example.org/a", "$defs": {"a b": {}}, "$ref": "#/$defs/a%20b"}, [1]),
     ({"type": "object"}, [{}, {"any": "thing"}]),
     ({"type": "object", "properties": {"a": {}}, "required": ["z"]}, [{"z": 1}]),
     ({"type": "object", "properties": {"properties": {"type": "string"}}}, [{"properties": "x"}]),
@@ -166,6 +183,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     (nested(200), "levels deep"),
     (nested(20_000), "levels deep"),
+    (chained(2_000), "levels deep, references followed"),
+    (chained(2_000, "%24defs"), "levels deep, references followed"),
+    ({"anyOf": [{"type": "array", "items": {"$ref": "#/anyOf/0"}}]}, "recursive.*#/anyOf/0"),
+    ({"$anchor": "top", "$ref": "#top"}, "[$]ref '#top' names nothing"),
+    ({"$id": "https://example.org/a", "$ref": "a"}, "[$]ref 'a' names nothing"),
+    ({"properties": {"a": {"$id": "https://example.org/a"}}}, "[$]id is accepted at the top"),
+    ({"type": "integer", "multipleOf": 999_983}, "multipleOf: .* is 999983; at most 10000"),
+    (
+        {"allOf": [{"type": "integer", "multipleOf": 9_973}, {"multipleOf": 97}]},
+        "multipleOf: .* is 967381; at most 10000",
+    ),
+    ({"type": "string", "pattern": "a?" * 5_000}, "pattern: more than 4000 characters"),
+    ({"patternProperties": {"a?" * 5_000: {}}}, "pattern: more than 4000 characters"),
 ]
 
 

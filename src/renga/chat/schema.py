@@ -8,8 +8,11 @@ the schema's order. It knows no models: the engine compiles the grammar against 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
+from urllib.parse import unquote
 
 from llguidance import LLMatcher
 
@@ -17,7 +20,12 @@ from renga.errors import InvalidRequest
 from renga.types import Prompt
 
 FIELD = "output_config.format.schema"
-DEEPEST = 64  # levels of nesting in a schema
+DEEPEST = 64  # levels of nesting in a schema, references followed
+
+# The library's work grows with the square of a pattern's length, and with the number of remainders
+# of a step: at these bounds a grammar takes it some 50 ms, beyond them soon seconds.
+LONGEST_PATTERNS = 4_000  # characters of all patterns
+LARGEST_MULTIPLE = 10_000  # of all steps together, zeros at its end not counted
 
 # An object that names its properties and says nothing of others is written with those alone: what
 # comes out satisfies the schema, and a small model does not go on inventing keys. Where these
@@ -38,10 +46,8 @@ def grammar_of(prompt: Prompt) -> str | None:
 
 def json_grammar(schema: Mapping[str, Any]) -> str:
     """An llguidance grammar for compact JSON that `schema` accepts. Raises InvalidRequest."""
-    if _depth(schema) > DEEPEST:
-        raise InvalidRequest(f"{FIELD}: nested more than {DEEPEST} levels deep")
-    if (cycle := _cycle(schema)) is not None:
-        raise InvalidRequest(f"{FIELD}: recursive definitions are not supported: {cycle!r}")
+    _check_nesting(schema)
+    _check_cost(schema)
     combined = any(key in COMBINING for key in _keys(schema))
     written = dict(schema) if combined else _closed(schema)
     # The grammar library would read options from this key, over ours.
@@ -65,15 +71,6 @@ def json_grammar(schema: Mapping[str, Any]) -> str:
     return str(grammar)
 
 
-def _depth(value: Any) -> int:
-    """Levels of nesting, counted without recursion, since the caller chose the depth."""
-    level, depth = [value], 0
-    while level and depth <= DEEPEST:
-        level = [v for parent in level for v in _children(parent)]
-        depth += 1
-    return depth
-
-
 def _children(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
         yield from (v for v in value.values() if isinstance(v, (Mapping, list)))
@@ -88,29 +85,91 @@ def _keys(value: Any) -> Iterator[str]:
         yield from _keys(child)
 
 
-def _cycle(schema: Mapping[str, Any]) -> str | None:
-    """A local `$ref` that leads back to itself, or None. The API refuses recursion too."""
-    finished: set[str] = set()
+def _check_nesting(schema: Mapping[str, Any]) -> None:
+    """Refuse what is nested too deeply, references followed, and what leads back to itself.
 
-    def follow(node: Any, path: tuple[str, ...]) -> str | None:
-        if isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
-            if ref in path:
-                return ref
-            if ref not in finished and (found := follow(_at(schema, ref), (*path, ref))):
-                return found
-            finished.add(ref)
-        return next((found for child in _children(node) if (found := follow(child, path))), None)
+    The grammar library descends into references by recursion: a long chain would end the process.
+    """
+    heights: dict[int, int] = {}  # of the nodes that are done; those on the way down are 0
 
-    return follow(schema, ("#",))
+    def height(node: Any, level: int) -> int:
+        known = heights.get(id(node), 1)
+        if level + known - 1 > DEEPEST:
+            raise InvalidRequest(
+                f"{FIELD}: nested more than {DEEPEST} levels deep, references followed"
+            )
+        if id(node) not in heights:
+            heights[id(node)] = 0
+            below = [height(child, level + 1) for child in _children(node)]
+            if isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
+                target = _at(schema, ref)
+                if heights.get(id(target)) == 0:
+                    raise InvalidRequest(
+                        f"{FIELD}: recursive definitions are not supported: {ref!r}"
+                    )
+                below.append(height(target, level + 1))
+            heights[id(node)] = 1 + max(below, default=0)
+        return heights[id(node)]
+
+    height(schema, 1)
 
 
 def _at(schema: Mapping[str, Any], ref: str) -> Any:
-    """What a local reference names; None where there is nothing, which the library refuses."""
+    """What a reference names. Those that only a library for references could follow are refused."""
     node: Any = schema
-    for part in ref.removeprefix("#").split("/")[1:] if ref.startswith("#") else ():
-        key = part.replace("~1", "/").replace("~0", "~")
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node if ref.startswith("#") else None
+    try:
+        if ref[:1] != "#" or ref[1:2] not in ("", "/"):
+            raise KeyError(ref)
+        for part in unquote(ref).split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            node = node[int(key)] if isinstance(node, list) else node[key]
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise InvalidRequest(
+            f"{FIELD}: $ref {ref!r} names nothing in this schema; accepted: '#/$defs/NAME'"
+        ) from error
+    return node
+
+
+def _check_cost(schema: Mapping[str, Any]) -> None:
+    """Refuse what would keep the grammar library busy for seconds, and nested base addresses."""
+    patterns, multiple = 0, 1
+    nodes: list[Any] = [schema]
+    while nodes:
+        node = nodes.pop()
+        nodes += _children(node)
+        if not isinstance(node, Mapping):
+            continue
+        if node is not schema and isinstance(node.get("$id"), str):
+            raise InvalidRequest(f"{FIELD}: $id is accepted at the top of the schema only")
+        patterns += sum(len(pattern) for pattern in _patterns(node))
+        if patterns > LONGEST_PATTERNS:
+            raise InvalidRequest(
+                f"{FIELD}: pattern: more than {LONGEST_PATTERNS} characters in all patterns"
+            )
+        multiple = math.lcm(multiple, _remainders(node.get("multipleOf")))
+        if multiple > LARGEST_MULTIPLE:
+            raise InvalidRequest(
+                f"{FIELD}: multipleOf: the least common multiple of the steps is {multiple}; "
+                f"at most {LARGEST_MULTIPLE} is accepted"
+            )
+
+
+def _patterns(node: Mapping[str, Any]) -> Iterator[str]:
+    """The regular expressions that stand in one node."""
+    if isinstance(pattern := node.get("pattern"), str):
+        yield pattern
+    if isinstance(properties := node.get("patternProperties"), Mapping):
+        yield from properties
+
+
+def _remainders(step: Any) -> int:
+    """How many remainders a digit-by-digit test of `multipleOf` tells apart, about."""
+    if type(step) not in (int, float) or not 0 < step < math.inf:
+        return 1
+    whole = Fraction(str(step)).numerator
+    while whole % 10 == 0:
+        whole //= 10
+    return whole
 
 
 def _closed(schema: Any) -> Any:
