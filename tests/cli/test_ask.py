@@ -52,6 +52,16 @@ def test_the_prices_of_the_configuration_are_charged(renga: RunRenga):
     assert rows[1] == ["haiku", "1", "2", "0", "2", "0.000015", "0"]
 
 
+def test_looking_at_the_ledger_writes_no_row(renga: RunRenga, tmp_path: Path):
+    renga("ask", "abcdefgh", config=ECHO)
+    with closing(sqlite3.connect(tmp_path / "home" / "renga.db")) as database:
+        before = "\n".join(database.iterdump())
+        name = database.execute("SELECT request_id FROM answers").fetchone()[0]
+        assert renga("ledger", "totals", config=ECHO).returncode == 0
+        assert json.loads(renga("ledger", "show", name, config=ECHO).stdout)["status"] == "ok"
+        assert "\n".join(database.iterdump()) == before
+
+
 def test_totals_by_day_and_workspace(renga: RunRenga):
     renga("ask", "abcdefgh", config=ECHO)
     by_day = renga("ledger", "totals", "--by", "day", config=ECHO).stdout.splitlines()

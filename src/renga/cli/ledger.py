@@ -82,11 +82,10 @@ def totals(
 
 @asynccontextmanager
 async def _ledger(config: Path | None) -> AsyncIterator[Ledger]:
-    """The ledger of the configured database."""
+    """The ledger of the configured database, without a lease: nothing is answered here."""
     from renga.app import store_url
-    from renga.ids import make_ids
     from renga.ledger import Ledger
+    from renga.store import Store
 
-    url = store_url(load_config(config))
-    async with await Ledger.start(url, clock=time.time, instance_id=make_ids()("inst")) as ledger:
-        yield ledger
+    async with await Store.open(store_url(load_config(config))) as store:
+        yield Ledger(store, clock=time.time, instance_id="", lease_seconds=0)

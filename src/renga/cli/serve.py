@@ -1,6 +1,6 @@
 """`renga serve`: the server, and what it says when it is ready.
 
-Owns the banner and the order of start: what needs no model is checked before one is loaded.
+Owns the banner and the order of start: settings and port are checked before a model is loaded.
 """
 
 from __future__ import annotations
