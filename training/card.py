@@ -85,10 +85,14 @@ def text(
         "Training": (
             f"`python -m training`: {tokens / 1e6:.1f} million tokens in {progress['step']:.0f} steps "
             f"of {plan.rows * plan.micro} packed rows, {minutes:.0f} minutes on two CPU cores shared "
-            "with other work; bfloat16 autocast; Muon for the layers' matrices, AdamW for embeddings "
+            "with other work; bfloat16 autocast. The first heads start as ones that copy "
+            "(`training/seeding.py`); without that, copying had not begun after 2.6 million tokens. "
+            "Muon for the layers' matrices, AdamW for embeddings "
             f"and norms; constant rate, then linear decay to zero over the last {plan.decay:.0%}; "
             f"final mean loss on the learned tokens (weighted) {progress['loss']:.2f}. Only answers "
-            f"are learned, and plain prose. Mixture by tokens: {_mixture(counted)}."
+            f"are learned, and plain prose. Mixture by tokens: {_mixture(counted)}. The generators "
+            "were extended while the model was in training, so the recipe as it stands makes a model "
+            "of this kind, not these very weights."
         ),
         "Data": _data(),
         "Scores": (

@@ -186,7 +186,7 @@ class LabelPool:
         chosen = [labels[0], *rng.choices(labels, k=items - 1)]
         rng.shuffle(labels)
         rng.shuffle(chosen)
-        style = rng.choices(range(7), (40, 18, 18, 8, 8, 5, 3))[0]
+        style = rng.choices(range(7), (28, 18, 18, 10, 15, 6, 5))[0]
         names = {label: spell(label, style) for label in labels}
         texts = [rng.choice(self.by_label[label]) for label in chosen]
         return classification(rng, self.kind, labels, texts, names)
@@ -203,5 +203,40 @@ def two_way(
 
 def echo_pool(labels: Sequence[str]) -> list[Labelled]:
     """Texts that say a label's own words: what teaches that a text is matched with the list."""
-    forms = ("{}", "this is about {}", "i need {}", "{} please", "my question is on {}", "help: {}")
+    forms = (
+        "{}",
+        "this is about {}",
+        "i need {}",
+        "{} please",
+        "my question is on {}",
+        "help: {}",
+        "hi, {}",
+        "can you help with {} now",
+        "{} for me",
+        "please tell me about {}",
+        "about {}?",
+    )
     return [Labelled(f.format(plain_words(label)), label) for label in labels for f in forms]
+
+
+def word_echo(rng: Random, words: Sequence[str], items: int) -> Example:
+    """Labels made of any words, and texts that hold some of a label's words among others.
+
+    No label comes twice, so the list in the prompt is the only place to take the answer from.
+    `words` are at least five different ones.
+    """
+    chosen = rng.sample(words, min(len(words), 60))
+    style = rng.choice((1, 2, 3, 4, 4, 5, 6))
+    parts = [
+        [chosen.pop() for _ in range(rng.choice((1, 2, 2, 2, 3)))]
+        for _ in range(min(label_count(rng, 12), len(chosen) // 4))
+    ]
+    names = {"_".join(own): spell("_".join(own), style) for own in parts}
+    picked = []
+    for _ in range(items):
+        own = rng.choice(parts)
+        said = rng.sample(own, rng.randint(1, len(own)))
+        said += rng.sample(chosen, min(len(chosen), rng.randint(0, 6)))
+        rng.shuffle(said)
+        picked.append(Labelled(" ".join(said), "_".join(own)))
+    return classification(rng, "label_echoes", list(names), picked, names)

@@ -11,7 +11,8 @@ from random import Random
 
 from training import world
 from training.chat import Example, Turn, ask
-from training.extract import FIELDS, Asked, flat
+from training.extract import Asked, flat
+from training.fields import FIELDS
 from training.world import spin
 
 

@@ -13,7 +13,7 @@ from random import Random
 
 from training import corpora, drills, extract, smalltalk, support
 from training.chat import Example, pieces
-from training.classify import SPAM_NAMES, LabelPool, echo_pool, plain_words, two_way
+from training.classify import SPAM_NAMES, LabelPool, echo_pool, plain_words, two_way, word_echo
 from training.corpora import Labelled, fingerprint
 
 Writer = Callable[[Random], Example]
@@ -28,46 +28,6 @@ class Stage:
     shares: Mapping[str, float]
 
 
-FIRST: Mapping[str, float] = {
-    "clinc150": 15,
-    "banking77": 6,
-    "hwu64": 9,
-    "bitext_intents": 3,
-    "spam": 5,
-    "abuse": 2.5,
-    "feelings": 1,
-    "word_kinds": 1,
-    "extraction": 17,
-    "lookup": 4,
-    "slots": 3,
-    "tables": 3,
-    "copies": 3,
-    "facts": 8,
-    "orders": 3,
-    "replies": 8,
-    "ordering": 1.5,
-    "identity": 2.5,
-    "plain_facts": 1,
-    "prose": 4,
-}
-COPYING: Mapping[str, float] = {
-    "clinc150": 10,
-    "banking77": 3,
-    "hwu64": 6,
-    "spam": 1,
-    "label_echoes": 10,
-    "word_kinds": 1,
-    "extraction": 10,
-    "lookup": 5,
-    "tables": 10,
-    "copies": 10,
-    "repeats": 16,
-    "nexts": 6,
-    "facts": 5,
-    "replies": 3,
-    "identity": 2,
-    "prose": 2,
-}
 MAIN: Mapping[str, float] = {
     "clinc150": 17,
     "banking77": 6,
@@ -93,12 +53,83 @@ MAIN: Mapping[str, float] = {
     "declines": 1,
     "prose": 2,
 }
+MATCHING: Mapping[str, float] = {
+    "clinc150": 20,
+    "banking77": 7,
+    "hwu64": 14,
+    "bitext_intents": 1,
+    "label_echoes": 20,
+    "spam": 2,
+    "feelings": 1,
+    "word_kinds": 2,
+    "extraction": 16,
+    "lookup": 2,
+    "tables": 1,
+    "facts": 5,
+    "orders": 1,
+    "replies": 5,
+    "identity": 2,
+    "plain_facts": 1,
+}
+MIXED: Mapping[str, float] = {
+    "clinc150": 20,
+    "banking77": 6,
+    "hwu64": 13,
+    "bitext_intents": 2,
+    "label_echoes": 4,
+    "spam": 2.5,
+    "abuse": 1,
+    "feelings": 1,
+    "word_kinds": 1,
+    "extraction": 19,
+    "lookup": 2,
+    "slots": 1.5,
+    "tables": 1,
+    "copies": 1,
+    "facts": 7,
+    "orders": 3,
+    "replies": 8,
+    "ordering": 1,
+    "identity": 3,
+    "plain_facts": 1,
+    "declines": 1,
+    "prose": 1,
+}
+FINAL: Mapping[str, float] = {
+    "clinc150": 15,
+    "banking77": 4,
+    "hwu64": 11,
+    "bitext_intents": 1,
+    "label_echoes": 1.5,
+    "word_echoes": 8,
+    "spam": 3.5,
+    "abuse": 0.7,
+    "feelings": 1,
+    "word_kinds": 1,
+    "extraction": 20,
+    "lookup": 2,
+    "slots": 1,
+    "tables": 1.5,
+    "copies": 3,
+    "repeats": 3.5,
+    "facts": 6.5,
+    "orders": 2.5,
+    "replies": 7,
+    "ordering": 0.7,
+    "identity": 3.5,
+    "plain_facts": 1,
+    "declines": 0.7,
+    "prose": 0.5,
+}
 STAGES: tuple[Stage, ...] = (
-    Stage(0.0, 0.15, FIRST),
-    Stage(0.12, 0.15, COPYING),
-    Stage(0.25, 0.7, MAIN),
+    Stage(0.0, 0.25, MAIN),
+    Stage(0.28, 0.13, MATCHING),
+    Stage(0.38, 0.08, MIXED),
+    Stage(0.48, 0.54, FINAL),
 )
-"""Copying early: what needs it is learned from then on."""
+"""Texts that say a label's own words come in numbers after the beginning: from them a model learns to
+look for its answer in the list that the prompt gives. Labels of any words come last: they keep it from
+answering with labels that it knows by heart."""
 
 PROSE_WORDS = 330
 
@@ -232,6 +263,7 @@ def writers(data: Path) -> dict[str, Writer]:
         "repeats": lambda rng: drills.repeat_drill(rng, words),
         "nexts": lambda rng: drills.next_drill(rng, words),
         "label_echoes": _pool_writer("label_echoes", echo_pool(every_label)),
+        "word_echoes": lambda rng: word_echo(rng, words, _several(rng)),
         "declines": lambda rng: smalltalk.decline(rng, wishes),
         "facts": support.fact_chat,
         "orders": support.order_chat,

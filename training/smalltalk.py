@@ -260,7 +260,7 @@ def about_itself(rng: Random) -> Example:
         ("", "", "", "You are a helpful assistant.", "Answer briefly.", "Be concise.")
     )
     turns = [Turn("system", system)] if system else []
-    rounds = [rng.choice(IDENTITY)] if rng.random() < 0.7 else []
+    rounds = [rng.choice(IDENTITY)] if rng.random() < 0.55 else []
     rounds += rng.sample(TALK, rng.randint(0 if rounds else 1, 2))
     rng.shuffle(rounds)
     for questions, answers in rounds:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.small_data import PLANTED, TEST_WORDS
-from training import classify, corpora, drills, extract, mixture, support, world
+from training import classify, corpora, drills, extract, fields, mixture, support, world
 from training.chat import Example
 from training.corpora import Labelled, fingerprint
 
@@ -48,10 +48,10 @@ def test_an_extraction_answer_is_valid_under_its_own_schema_and_in_its_order(
 
 
 def test_held_out_wordings_are_disjoint_from_those_trained_on() -> None:
-    for field in extract.FIELDS:
+    for field in fields.FIELDS:
         assert not set(field.train) & set(field.held)
         assert len(field.held) >= 3
-    assert not set(extract.FILLERS) & set(extract.HELD_FILLERS)
+    assert not set(fields.FILLERS) & set(fields.HELD_FILLERS)
 
 
 @given(seeds)
@@ -59,7 +59,7 @@ def test_a_held_out_text_is_made_of_held_out_wordings_alone(seed: int) -> None:
     card = extract.card(Random(seed), held=True, absent=0.0)
     trained = [
         part
-        for field in extract.FIELDS
+        for field in fields.FIELDS
         for wording in field.train
         for part in [wording.split("{v}")[0]]
         if len(part) > 12 and "[" not in part
