@@ -39,6 +39,14 @@ def post(connection: HTTPConnection, body: Any) -> Any:
     return connection.getresponse()
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def status_of_rows(tmp_path: Path) -> list[str]:
     with closing(sqlite3.connect(tmp_path / "home" / "renga.db")) as database:
         return [row[0] for row in database.execute("SELECT status FROM answers")]
@@ -130,8 +138,11 @@ def test_a_body_over_the_limit_gets_its_answer_while_it_is_still_sent(start_serv
         assert connection.getresponse().status == 200
 
 
-def test_without_keys_a_proxy_here_does_not_open_the_server_to_others(start_server):
-    server = start_server(scripted())
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_without_keys_a_proxy_here_does_not_open_the_server_to_others(start_server, host):
+    if host == "::1" and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    server = start_server(scripted(), "--host", host)
     with connected(server.url) as connection:
         headers = HEADERS | {"x-forwarded-for": "203.0.113.5"}
         connection.request("POST", "/v1/messages", json.dumps(asking()), headers)

@@ -137,7 +137,7 @@ def _settings(http: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         ws="none",
-        forwarded_allow_ips="127.0.0.1",  # whom to believe about a client's address
+        forwarded_allow_ips="127.0.0.0/8,::1",  # whom to believe about a client's address
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=CUT_SECONDS,
     )
