@@ -158,6 +158,17 @@ async def test_a_schema_is_refused_before_the_engine_sees_it(local: LocalBackend
     assert (await idle(local)).prompt_tokens == before.prompt_tokens
 
 
+async def test_a_schema_that_turns_out_too_hard_to_follow_is_the_callers_error(
+    local: LocalBackend,
+) -> None:
+    schema = {"type": "string", "pattern": "^(.{0,50}[a-m].{0,60}[n-z]?.{0,70}){1,50}$"}
+    request = ask("a", output_config={"format": {"type": "json_schema", "schema": schema}})
+    with pytest.raises(InvalidRequest, match=r"^output_config.format.schema: grammar: ") as caught:
+        await run(local, request)
+    assert "\n" not in caught.value.message
+    assert (await idle(local)).running == 0
+
+
 async def test_a_huge_prompt_does_not_hold_up_the_others(local: LocalBackend) -> None:
     gaps: list[float] = []
 

@@ -116,7 +116,6 @@ def test_generation_that_reaches_the_window_says_so(words):
         ({"top_p": 0.0}, "top_p: 0.0"),
         ({"top_k": -1}, "top_k: -1"),
         ({"min_p": 1.5}, "min_p: 1.5"),
-        ({"grammar": "start: nonsense("}, "grammar: "),
     ],
 )
 def test_an_impossible_request_ends_at_once_with_a_sentence(words, changes, sentence):
@@ -125,6 +124,15 @@ def test_an_impossible_request_ends_at_once_with_a_sentence(words, changes, sent
     assert isinstance(event, Finished)
     assert event.reason == "error"
     assert sentence in (event.error or "")
+    assert not engine.busy
+
+
+def test_a_grammar_that_is_none_is_told_from_what_is_the_engines_fault(words):
+    engine = _engine(words)
+    [event] = engine.submit(_submit(grammar="start: nonsense("))
+    assert isinstance(event, Finished)
+    assert event.reason == "grammar"
+    assert (event.error or "").startswith("grammar: ")
     assert not engine.busy
 
 

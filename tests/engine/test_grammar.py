@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from llguidance import LLMatcher
 from tokenizers import Tokenizer
 
-from renga.engine.grammar import GrammarError, Grammars
+from renga.engine.grammar import GrammarError, GrammarMask, Grammars
 from tests.tiny_model import TURN_END, write_words
 
 VOCAB = 700
@@ -70,6 +71,48 @@ def test_a_refused_token_is_an_error_and_the_mask_never_pretends_to_be_complete(
 def test_an_invalid_grammar_is_an_error(grammars, grammar):
     with pytest.raises(GrammarError, match="grammar: "):
         grammars.compile(grammar)
+
+
+def test_answers_under_one_grammar_do_not_move_each_other(grammars, tokenizer):
+    grammar = LLMatcher.grammar_from_regex("[a-z][0-9]")
+    grammars.prepare(grammar)
+    first, second = grammars.compile(grammar), grammars.compile(grammar)
+    [letter] = tokenizer.encode("q").ids
+    first.accept(letter)
+    assert second.allowed()[letter]
+    assert not first.allowed()[letter]
+    assert grammars.compile(grammar).allowed()[letter]
+
+
+def test_a_prepared_grammar_costs_the_steps_next_to_nothing(grammars):
+    words = "|".join(f"word{n}{n * 7919 % 10007}" for n in range(5_000))
+    grammar = LLMatcher.grammar_from_regex(words)
+    begun = time.perf_counter()
+    grammars.prepare(grammar)
+    prepared = time.perf_counter()
+    grammars.compile(grammar)
+    assert time.perf_counter() - prepared < (prepared - begun) / 4
+
+
+def test_an_invalid_grammar_may_be_prepared_and_is_an_error_each_time(grammars):
+    grammars.prepare("start: missing")
+    for _ in range(2):
+        with pytest.raises(GrammarError, match="missing"):
+            grammars.compile("start: missing")
+
+
+def test_what_went_wrong_is_one_line(path):
+    grammars = Grammars(path, VOCAB, [TURN_END])
+    mask = grammars.compile(LLMatcher.grammar_from_regex("a?" * 5_000))
+    with pytest.raises(GrammarError, match="too many expressions") as caught:
+        _follow(mask, 50)
+    assert "\n" not in str(caught.value)
+
+
+def _follow(mask: GrammarMask, steps: int) -> None:
+    random = np.random.default_rng(5)
+    for _ in range(steps):
+        mask.accept(int(random.choice(np.flatnonzero(mask.allowed()))))
 
 
 def test_a_vocabulary_smaller_than_the_tokenizers_is_an_error_of_the_request(path):

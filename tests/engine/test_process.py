@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import subprocess
 import sys
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ from renga.engine.messages import (
     frame,
     read_from_engine,
 )
-from renga.engine.process import Outbox, serve
+from renga.engine.process import Outbox, read_all, serve
 from renga.engine.text import Vocabulary
 from tests.engine.fakes import CountingModel
 from tests.tiny_model import write_words
@@ -96,6 +98,21 @@ def test_a_cancel_is_answered_and_the_figures_follow(engine):
     assert finished.reason == "cancelled"
     last = [event for event in events if isinstance(event, Stats)][-1]
     assert (last.running, last.waiting, last.free_blocks) == (0, 0, last.blocks)
+
+
+def test_a_request_is_prepared_before_the_steps_hear_of_it(engine):
+    class Inbox(SimpleQueue[list[ToEngine] | None]):
+        def put(self, item: list[ToEngine] | None, *args: Any) -> None:
+            seen.append([m.id for m in item or [] if isinstance(m, Submit)])
+
+    seen: list[Any] = []
+    sent: list[list[ToEngine]] = [
+        [_submit("a"), Cancel("b")],
+        [_submit("c", grammar="start: missing")],
+    ]
+    source = io.BytesIO(b"".join(frame(messages) for messages in sent))
+    read_all(source, Inbox(), lambda submit: seen.append(submit.id))
+    assert seen == ["a", ["a"], "c", ["c"], []]
 
 
 def test_an_outbox_keeps_the_order_of_each_request():

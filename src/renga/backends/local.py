@@ -16,7 +16,7 @@ from pathlib import Path
 
 from renga.backends.base import Attempt, Capabilities, Health
 from renga.chat.render import ChatTemplate, is_prefilled
-from renga.chat.schema import grammar_of
+from renga.chat.schema import FIELD, grammar_of
 from renga.config import BackendConfig
 from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
 from renga.engine.messages import (
@@ -172,6 +172,8 @@ class LocalBackend:
                 yield from self._end(message)
 
     def _end(self, last: Finished) -> Iterator[Event]:
+        if last.reason == "grammar":
+            raise InvalidRequest(f"{FIELD}: {last.error}")
         reason = REASONS.get(last.reason)
         if reason is None:
             raise BackendFailed(f"backend '{self.name}': {last.error or last.reason}")

@@ -119,12 +119,17 @@ class Engine:
         try:
             request = Request(submit, self._model.window, self._draw(submit), self._language)
         except GrammarError as error:
-            return [_failed(submit, str(error))]
+            return [_failed(submit, str(error), "grammar")]
         retry_after = self._scheduler.submit(request)
         if retry_after is not None:
             return [Refused(submit.id, "overloaded", retry_after)]
         self._requests[request.id] = request
         return []
+
+    def prepare(self, submit: Submit) -> None:
+        """What takes long in a `submit` that follows. The one method for another thread."""
+        if submit.grammar is not None:
+            self._language.grammars.prepare(submit.grammar)
 
     def cancel(self, id: str) -> list[FromEngine]:
         """End a request and free what it holds; nothing if it is not there (any more)."""
@@ -200,7 +205,7 @@ class Engine:
                 try:
                     request.draw.allowed = request.grammar.allowed()
                 except GrammarError as error:
-                    events.append(self._finish(request, "error", str(error)))
+                    events.append(self._finish(request, "grammar", str(error)))
                     continue
             sampled.append(request)
             rows.append(row)
@@ -221,7 +226,7 @@ class Engine:
         try:
             reason = "end_turn" if ends else self._reason_to_end(request, token)
         except GrammarError as broken:
-            reason, error = "error", str(broken)
+            reason, error = "grammar", str(broken)
         if reason is not None:
             text += request.text.finish()
         events.append(Output(request.id, [token], text))
@@ -287,10 +292,10 @@ def _request(piece: Piece) -> Request:
     return sequence
 
 
-def _failed(submit: Submit, error: str) -> Finished:
+def _failed(submit: Submit, error: str, reason: Reason = "error") -> Finished:
     return Finished(
         id=submit.id,
-        reason="error",
+        reason=reason,
         prompt_tokens=len(submit.prompt),
         reused_tokens=0,
         output_tokens=0,

@@ -1,15 +1,21 @@
 """Grammars that an answer must follow: token masks by llguidance, one matcher for each sequence.
 
 Owned rules: an invalid grammar is an error before its request starts; an end-of-turn token is
-allowed exactly where the grammar may end; when nothing can follow, the answer is complete.
+allowed exactly where the grammar may end; when nothing can follow, the answer is complete; a large
+grammar is compiled beside the steps, and one that comes again not at all.
 """
 
 import json
+import threading
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher, LLTokenizer
+
+# Compiled grammars that are kept. A large one takes 5 MB, the usual one a few KB.
+_KEPT = 16
 
 
 class GrammarError(Exception):
@@ -17,22 +23,53 @@ class GrammarError(Exception):
 
 
 class Grammars:
-    """Compiles grammars for one model. The tokenizer's tables are built when first needed."""
+    """Compiles grammars for one model. The tokenizer's tables are built when first needed.
+
+    `prepare` may run in another thread than `compile`.
+    """
 
     def __init__(self, tokenizer: Path, vocab: int, end_ids: list[int]) -> None:
         self._path = tokenizer
         self._vocab = vocab
         self._end_ids = end_ids
         self._tokenizer: LLTokenizer | None = None
+        self._kept: OrderedDict[str, LLMatcher | GrammarError] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def prepare(self, grammar: str) -> None:
+        """Compile a grammar, so that `compile` has it at once. What is wrong, that one says."""
+        with self._lock:
+            known = grammar in self._kept
+            if known:
+                self._kept.move_to_end(grammar)
+        if not known:
+            self._keep(grammar, self._matcher(grammar))
 
     def compile(self, grammar: str) -> "GrammarMask":
         """A matcher at the beginning of that grammar (llguidance's JSON or Lark text)."""
-        if self._tokenizer is None:
-            self._tokenizer = self._load()
+        with self._lock:
+            found = self._kept.get(grammar)
+        if found is None:
+            found = self._matcher(grammar)
+            self._keep(grammar, found)
+        if isinstance(found, GrammarError):
+            raise GrammarError(str(found))
+        return GrammarMask(found.deep_copy(), self._vocab)
+
+    def _keep(self, grammar: str, matcher: LLMatcher | GrammarError) -> None:
+        with self._lock:
+            self._kept[grammar] = matcher
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+
+    def _matcher(self, grammar: str) -> LLMatcher | GrammarError:
+        try:
+            if self._tokenizer is None:
+                self._tokenizer = self._load()
+        except GrammarError as error:
+            return error
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
-        if matcher.is_error():
-            raise GrammarError(f"grammar: {matcher.get_error()}")
-        return GrammarMask(matcher, self._vocab)
+        return GrammarError(f"grammar: {_reason(matcher)}") if matcher.is_error() else matcher
 
     def _load(self) -> LLTokenizer:
         try:
@@ -60,6 +97,11 @@ def _without_names(tokenizer: str) -> str:
     return json.dumps(parts)
 
 
+def _reason(matcher: LLMatcher) -> str:
+    """What is wrong, without the library's state that follows it."""
+    return str(matcher.get_error()).partition("\n")[0]
+
+
 class GrammarMask:
     """Where one answer stands in its grammar."""
 
@@ -75,13 +117,13 @@ class GrammarMask:
         flags = np.unpackbits(bytes_, count=self._vocab, bitorder="little").view(np.bool_)
         # A matcher that broke allows the end of the turn: an answer that only looks complete.
         if self._matcher.is_error() or not flags.any():
-            raise GrammarError(f"grammar: no token may follow: {self._matcher.get_error()}")
+            raise GrammarError(f"grammar: no token may follow: {_reason(self._matcher)}")
         return flags
 
     def accept(self, token: int) -> None:
         """Move on by a sampled token."""
         if not self._matcher.consume_token(token):
-            raise GrammarError(f"grammar: token {token} refused: {self._matcher.get_error()}")
+            raise GrammarError(f"grammar: token {token} refused: {_reason(self._matcher)}")
 
     @property
     def complete(self) -> bool:

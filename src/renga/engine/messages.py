@@ -12,7 +12,9 @@ import msgspec
 
 Lane = Literal["interactive", "batch"]
 Precision = Literal["serving", "exact"]
-Reason = Literal["end_turn", "stop_sequence", "max_tokens", "window", "cancelled", "error"]
+Reason = Literal[
+    "end_turn", "stop_sequence", "max_tokens", "window", "cancelled", "grammar", "error"
+]
 
 LENGTH_BYTES = 4
 
@@ -124,7 +126,11 @@ class Output(msgspec.Struct, tag="output"):
 
 
 class Finished(msgspec.Struct, tag="finished", kw_only=True):
-    """The last message about a request. `error` is a sentence where `reason` is "error"."""
+    """The last message about a request.
+
+    `error` is a sentence where `reason` is "error", and where it is "grammar": then the request's
+    own grammar cannot be followed, and nothing is wrong with the engine.
+    """
 
     id: str
     reason: Reason

@@ -70,7 +70,7 @@ def main() -> int:
         return 1
     write([ready])
     inbox: Inbox = SimpleQueue()
-    threading.Thread(target=_read_all, args=(source, inbox), daemon=True).start()
+    threading.Thread(target=read_all, args=(source, inbox, engine.prepare), daemon=True).start()
     try:
         serve(engine, inbox, write, time.monotonic)
     except BrokenPipeError:
@@ -190,10 +190,15 @@ def _arrived(inbox: Inbox, *, wait: bool) -> list[ToEngine | None]:
         return arrived
 
 
-def _read_all(source: BinaryIO, inbox: Inbox) -> None:
+def read_all(source: BinaryIO, inbox: Inbox, prepare: Callable[[Submit], None]) -> None:
+    """Put every frame's messages into the inbox, prepared here so that no step waits for it."""
     try:
         while (body := _read_frame(source)) is not None:
-            inbox.put(read_to_engine(body))
+            messages = read_to_engine(body)
+            for message in messages:
+                if isinstance(message, Submit):
+                    prepare(message)
+            inbox.put(messages)
     finally:
         inbox.put(None)
 
