@@ -66,6 +66,12 @@ def test_the_state_folder_is_the_environments(tmp_path: Path) -> None:
     assert load_config(env={"RENGA_HOME": str(tmp_path)}).home == tmp_path
 
 
+def test_a_state_folder_without_a_place_is_named() -> None:
+    with pytest.raises(SetupError, match="~nobody_here/x") as caught:
+        load_config(env={"RENGA_HOME": "~nobody_here/x"})
+    assert "RENGA_HOME" in caught.value.hint
+
+
 WRONG = [
     ("[servr]", "unknown key 'servr'", "did you mean 'server'"),
     ("[server]\nprot = 1", "unknown key 'prot'", "did you mean 'port'"),

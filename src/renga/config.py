@@ -163,7 +163,14 @@ def _find(path: Path | None, env: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _home(env: Mapping[str, str]) -> Path:
-    return Path(env.get("RENGA_HOME") or Path.home() / ".renga").expanduser()
+    named = env.get("RENGA_HOME") or "~/.renga"
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as error:
+        raise SetupError(
+            f"the state folder {named} has no place: this user has no home folder",
+            "set RENGA_HOME to a folder that you can write",
+        ) from error
 
 
 def _build(raw: dict[str, Any], source: str, home: Path) -> Config:

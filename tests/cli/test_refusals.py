@@ -147,8 +147,17 @@ def test_a_server_that_is_not_there(renga: RunRenga):
     assert_refused(done, f"127.0.0.1:{port}", "renga serve")
 
 
-def test_an_address_that_is_none(renga: RunRenga):
-    assert_refused(renga("models", "--against", "ftp://somewhere"), "ftp://somewhere")
+@pytest.mark.parametrize(
+    "url", ["ftp://somewhere", "http://here:99999", "http://[::1", "http://a b/", "http://"]
+)
+def test_an_address_that_is_none(renga: RunRenga, url: str):
+    assert_refused(renga("models", "--against", url), url, "http://host:8787")
+
+
+@pytest.mark.parametrize("key", ["€", "a\nb"])
+def test_a_key_that_no_header_carries(renga: RunRenga, key: str):
+    done = renga("models", "--against", "http://127.0.0.1:9", ANTHROPIC_API_KEY=key)
+    assert_refused(done, "ANTHROPIC_API_KEY")
 
 
 def test_an_unknown_key(renga: RunRenga):

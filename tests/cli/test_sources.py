@@ -31,6 +31,11 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
         def log_message(self, *_: Any) -> None:
             pass
 
@@ -51,9 +56,11 @@ def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
         (401, b'{"error":{"type":"authentication_error","message":"no such key"}}', {}, "no such"),
         (200, START, {"content_type": "text/event-stream"}, "before message_stop"),
         (200, b"fff\r\n" + START, {"transfer_encoding": "chunked"}, "was lost"),
+        (200, b"data: nothing\n\n", {}, "does not answer as a server of this API"),
+        (200, b'data: {"type":"song"}\n\n', {}, "does not answer as a server of this API"),
         (200, b'data: {"type":"error","error":{"type":"api_error","message":"oh"}}\n\n', {}, "oh"),
     ],
-    ids=["no envelope", "an error", "ends early", "cut", "an error event"],
+    ids=["no envelope", "an error", "ends early", "cut", "no JSON", "unknown", "an error event"],
 )  # fmt: skip
 def test_a_server_that_misbehaves_is_one_line(
     renga: RunRenga, status: int, body: bytes, headers: dict[str, str], word: str
@@ -64,3 +71,11 @@ def test_a_server_that_misbehaves_is_one_line(
     assert done.stderr.startswith("renga: ")
     assert word in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"data": [{}]}', b'{"data": 3}'])
+def test_a_server_of_something_else_is_one_line(renga: RunRenga, body: bytes):
+    with answering(200, body) as url:
+        done = renga("models", "--against", url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "renga: 127.0.0.1 does not answer as a server of this API does\n"

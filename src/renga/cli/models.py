@@ -15,19 +15,19 @@ COLUMNS = ["model", "served by", "backend", ">window"]
 
 def run(against: AgainstOption = None, config: ConfigOption = None) -> None:
     """List the tiers and what serves each."""
-    if against is not None:
-        rows = [_row(model) for model in asyncio.run(_ask(against))]
-    else:
-        rows = list_tiers(load_config(config))
+    rows = list_tiers(load_config(config)) if against is None else asyncio.run(_ask(against))
     show_table(COLUMNS, rows)
 
 
-async def _ask(url: str) -> list[dict[str, Any]]:
+async def _ask(url: str) -> list[list[str]]:
     from renga.cli.sources import There
 
-    page = await There(url, environment().get("ANTHROPIC_API_KEY") or "renga").get("/v1/models")
-    models: list[dict[str, Any]] = page["data"]
-    return models
+    server = There(url, environment().get("ANTHROPIC_API_KEY") or "renga")
+    page = await server.get("/v1/models")
+    try:
+        return [_row(model) for model in page["data"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise server.stranger() from error
 
 
 def _row(model: dict[str, Any]) -> list[str]:

@@ -139,12 +139,10 @@ class There:
     """A server at `url`, asked as the official clients ask."""
 
     def __init__(self, url: str, key: str) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SetupError(f"--against {url}: not a server's address", "such as http://host:8787")
-        secure = parts.scheme == "https"
+        secure, self._host, self._port, self._prefix = _address(url)
+        if not (key.isascii() and key.isprintable()):
+            raise SetupError("ANTHROPIC_API_KEY holds characters that no key has")
         self._connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._host, self._port, self._prefix = parts.hostname, parts.port, parts.path.rstrip("/")
         self._headers = {
             "content-type": "application/json",
             "x-api-key": key,
@@ -162,7 +160,7 @@ class There:
         lines = self._lines(connection, {**body, "stream": True})
         try:
             while (data := await asyncio.to_thread(next, lines, None)) is not None:
-                yield _event(data)
+                yield self._event(data)
         finally:
             # A thread may be waiting in a read: this ends its wait.
             if connection.sock is not None:
@@ -178,7 +176,7 @@ class There:
         try:
             for line in response:
                 if line.startswith(b"data:"):
-                    yield json.loads(line[5:])
+                    yield self._json(line[5:])
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"the connection to {self._host} was lost: {error}") from error
 
@@ -205,10 +203,30 @@ class There:
     def _get(self, path: str) -> dict[str, Any]:
         connection = self._connect(self._host, self._port, timeout=TIMEOUT_SECONDS)
         try:
-            found: dict[str, Any] = json.loads(self._call(connection, "GET", path).read())
+            return self._json(self._call(connection, "GET", path).read())
         finally:
             connection.close()
+
+    def _json(self, text: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise self.stranger() from error
+        if not isinstance(found, dict):
+            raise self.stranger()
         return found
+
+    def _event(self, data: dict[str, Any]) -> Event:
+        try:
+            if data.get("type") == "error":
+                raise find_error(data["error"]["type"], data["error"]["message"])
+            return EVENTS.validate_python(data)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self.stranger() from error
+
+    def stranger(self) -> ApiError:
+        """For an answer that cannot be read."""
+        return ApiError(f"{self._host} does not answer as a server of this API does")
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`. Raises RengaError or SetupError."""
@@ -229,14 +247,20 @@ class There:
         """Nothing is kept open."""
 
 
+def _address(url: str) -> tuple[bool, str, int | None, str]:
+    """Whether it is https, then host, port and path of `url`. Raises SetupError."""
+    try:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or not host.isprintable() or " " in host or parts.scheme not in ("http", "https"):
+        raise SetupError(f"--against {url}: not a server's address", "such as http://host:8787")
+    return parts.scheme == "https", host, port, parts.path.rstrip("/")
+
+
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _event(data: dict[str, Any]) -> Event:
-    if data.get("type") == "error":
-        raise find_error(data["error"]["type"], data["error"]["message"])
-    return EVENTS.validate_python(data)
 
 
 def _refusal(response: http.client.HTTPResponse) -> Exception:
