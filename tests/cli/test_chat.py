@@ -122,3 +122,10 @@ def test_a_turn_that_failed_is_forgotten_and_the_talk_goes_on(renga: RunRenga):
     done = renga("chat", input="one\ntwo\n", config=scripted(fault="overloaded"))
     assert done.returncode == 0
     assert done.stderr.count("overload") == 2
+
+
+def test_a_server_that_went_away_does_not_end_the_talk(renga: RunRenga):
+    done = renga("chat", "--against", "http://127.0.0.1:9", input="one\ntwo\n")
+    assert done.returncode == 0
+    assert done.stderr.count("cannot reach 127.0.0.1:9") == 2
+    assert "Traceback" not in done.stderr

@@ -26,7 +26,7 @@ from renga.cli.options import (
     TierOption,
 )
 from renga.cli.screen import complain, whisper, write
-from renga.errors import RengaError
+from renga.errors import RengaError, SetupError
 
 if TYPE_CHECKING:
     from renga.cli.sources import Account, Source
@@ -149,8 +149,8 @@ def _answer(line: str, talk: Conversation, source: Source, loop: LoopThread) -> 
         loop.run(_stream(talk, source, account, said))
     except KeyboardInterrupt:
         account.stop_reason = "stopped"
-    except RengaError as error:
-        complain(error.message)
+    except (RengaError, SetupError) as error:
+        complain(error.message, getattr(error, "hint", ""))
     write("\n")
     answer = "".join(said).rstrip()
     if answer:
