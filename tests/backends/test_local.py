@@ -130,6 +130,17 @@ async def test_a_caller_that_leaves_frees_the_engine_within_a_step(local: LocalB
     assert after.free_blocks == after.blocks
 
 
+async def test_a_caller_that_reads_slowly_is_charged_for_what_was_made(local: LocalBackend) -> None:
+    before = await idle(local)
+    meter = Attempt("req", "w")
+    async with aclosing(local.stream(ask("Hello", "unread " * 20), meter)) as events:  # type: ignore[type-var]
+        await anext(events)
+        async with asyncio.timeout(10):
+            while (made := await idle(local)).output_tokens == before.output_tokens:
+                await asyncio.sleep(0.01)
+    assert meter.output == made.output_tokens - before.output_tokens > 20
+
+
 async def test_a_caller_that_leaves_before_the_first_token_is_charged_nothing(
     local: LocalBackend,
 ) -> None:

@@ -163,10 +163,10 @@ async def test_an_id_in_use_is_refused(client):
 async def test_closing_with_time_lets_open_answers_finish(folder):
     client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=100_000_000))
     async with asyncio.TaskGroup() as group:
-        answer = group.create_task(_collect(client, _submit("last", max_tokens=300)))
+        answer = group.create_task(_collect(client, _submit("last", max_tokens=1_500)))
         await _until(lambda: _running(client) == 1)
         await client.aclose(drain_seconds=30)
-    assert _output_tokens(answer.result()) == 300
+    assert _output_tokens(answer.result()) == 1_500
     assert client.process_id is None
     with pytest.raises(EngineDied, match="closed"):
         await _collect(client, _submit("late"))

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from renga.backends.base import Attempt, Capabilities, Health
@@ -137,9 +138,9 @@ class LocalBackend:
         submit = self._submit(request, attempt, tokens, grammar)
         self.open_streams += 1
         try:
-            async with aclosing(engine.generate(submit)) as messages:
+            async with aclosing(engine.generate(submit, partial(_count, attempt))) as messages:
                 async for message in messages:
-                    for event in self._events(message, attempt):
+                    for event in self._events(message):
                         yield event
         except EngineOverloaded as error:
             raise Overloaded(
@@ -154,21 +155,17 @@ class LocalBackend:
         finally:
             self.open_streams -= 1
 
-    def _events(self, message: Started | Output | Finished, attempt: Attempt) -> Iterator[Event]:
-        """One message of the engine as events; fills the attempt's meter."""
+    def _events(self, message: Started | Output | Finished) -> Iterator[Event]:
+        """One message of the engine as events."""
         match message:
             case Started():
-                attempt.input = message.prompt_tokens
-                attempt.reused = message.reused_tokens
                 usage = Usage(input_tokens=message.prompt_tokens, output_tokens=0)
                 yield MessageStart(message=Message(id="", model="", content=[], usage=usage))
                 yield BlockStart(index=0, content_block=TextBlock(text=""))
             case Output():
-                attempt.output += len(message.tokens)
                 if message.text:
                     yield BlockDelta(index=0, delta=TextDelta(text=message.text))
             case Finished():
-                attempt.output = message.output_tokens
                 yield from self._end(message)
 
     def _end(self, last: Finished) -> Iterator[Event]:
@@ -249,6 +246,18 @@ class LocalBackend:
 
     def _stopped(self) -> Unavailable:
         return Unavailable(f"backend '{self.name}' is not running")
+
+
+def _count(attempt: Attempt, message: Started | Output | Finished) -> None:
+    """Fill the attempt's meter as the engine works, whether or not its caller reads along."""
+    match message:
+        case Started():
+            attempt.input = message.prompt_tokens
+            attempt.reused = message.reused_tokens
+        case Output():
+            attempt.output += len(message.tokens)
+        case Finished():
+            attempt.output = message.output_tokens
 
 
 def _check_tokenizer(size: int, model: ModelFolder) -> None:

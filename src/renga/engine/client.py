@@ -8,7 +8,8 @@ does not know what a request means.
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -58,12 +59,20 @@ class EngineOverloaded(EngineError):
         self.retry_after = retry_after
 
 
+@dataclass(slots=True)
+class _Open:
+    """A request that has not ended: what came and was not read yet, and who counts what comes."""
+
+    meter: Callable[[Event], None] | None
+    queue: asyncio.Queue[Event | Refused | EngineDied] = field(default_factory=asyncio.Queue)
+
+
 class EngineClient:
     """One engine process and its open requests. Made by `start`, ended by `aclose`."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._open: dict[str, asyncio.Queue[Event | Refused | EngineDied]] = {}
+        self._open: dict[str, _Open] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._up = asyncio.Event()
         self._facts: Ready | None = None
@@ -104,23 +113,25 @@ class EngineClient:
         """The figures that the process last sent; None before it sent any."""
         return self._stats
 
-    async def generate(self, submit: Submit) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, submit: Submit, meter: Callable[[Event], None] | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Run a request: `Started`, some `Output`, then `Finished`.
 
-        `submit.id` must not be in use. Close the generator (`aclosing`) to cancel. Raises
-        EngineOverloaded where the queue is full, and EngineDied where the process ends meanwhile or
-        does not come back within the settings' `start_seconds`.
+        `submit.id` must not be in use. Close the generator (`aclosing`) to cancel. `meter` is told
+        of each event when it comes, which for a slow reader is long before it is yielded, and may
+        be an event that never is. Raises EngineOverloaded where the queue is full, and EngineDied
+        where the process ends meanwhile or does not come back within the settings' `start_seconds`.
         """
         await self._wait_until_up()
         if submit.id in self._open:
             raise ValueError(f"id {submit.id!r} is in use")
-        queue: asyncio.Queue[Event | Refused | EngineDied] = asyncio.Queue()
-        self._open[submit.id] = queue
+        opened = self._open[submit.id] = _Open(meter)
         ended = False
         try:
             self._send(submit)
             while not ended:
-                event = await queue.get()
+                event = await opened.queue.get()
                 ended = not isinstance(event, Started | Output)
                 if isinstance(event, EngineDied):
                     raise event
@@ -245,15 +256,18 @@ class EngineClient:
                 self._stats = event
             elif isinstance(event, Started | Output | Finished | Refused):
                 # A request that was cancelled here is not there any more.
-                queue = self._open.get(event.id)
-                if queue is not None:
-                    queue.put_nowait(event)
+                opened = self._open.get(event.id)
+                if opened is None:
+                    continue
+                if opened.meter is not None and not isinstance(event, Refused):
+                    opened.meter(event)
+                opened.queue.put_nowait(event)
 
     def _lose(self, sentence: str) -> None:
         """Everything that is open ends: whatever the process knew of it is gone."""
         self._up.clear()
-        for queue in self._open.values():
-            queue.put_nowait(EngineDied(sentence))
+        for opened in self._open.values():
+            opened.queue.put_nowait(EngineDied(sentence))
 
     def _stdout(self) -> asyncio.StreamReader:
         stream = None if self._process is None else self._process.stdout
