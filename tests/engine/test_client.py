@@ -145,6 +145,23 @@ async def test_a_killed_process_ends_its_requests_and_is_started_again(client):
     assert client.alive
 
 
+async def test_the_end_of_a_process_is_told_to_the_operator(client, caplog):
+    os.kill(client.process_id, signal.SIGKILL)
+    await _until(lambda: not client.alive)
+    await _until(lambda: client.alive)
+    assert "the engine's process ended with status -9; starting it again" in caplog.text
+
+
+async def test_a_process_that_ends_as_soon_as_it_is_up_strands_nobody(tmp_path):
+    client = EngineClient(EngineSettings(model=str(tmp_path), start_seconds=0.5))
+    waiting = asyncio.create_task(_collect(client, _submit("stranded")))
+    await asyncio.sleep(0.05)
+    client._up.set()
+    client._lose("the engine's process ended")
+    with pytest.raises(EngineDied):
+        await asyncio.wait_for(waiting, 5)
+
+
 async def test_a_request_that_cannot_run_ends_with_a_sentence(client):
     prompt = [20] * client.facts.window
     [event] = await _collect(client, _submit("huge", prompt=prompt))

@@ -7,6 +7,7 @@ does not know what a request means.
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ Event = Started | Output | Finished
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _READ_BYTES = 1 << 16
 _LEAVE_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class EngineError(Exception):
@@ -167,7 +170,9 @@ class EngineClient:
             raise EngineDied("the engine is closed")
         try:
             async with asyncio.timeout(self._settings.start_seconds):
-                await self._up.wait()
+                # It may have ended again before those who waited for it have their turn.
+                while not self._up.is_set():
+                    await self._up.wait()
         except TimeoutError as error:
             raise EngineDied(self._failure or "the engine is not up") from error
 
@@ -180,10 +185,13 @@ class EngineClient:
             # A frame that is none means that the process is out of its mind: as good as dead.
             with contextlib.suppress(msgspec.MsgspecError, OSError):
                 await self._read_events()
+            process = self._process
             await self._kill()
             self._lose("the engine's process ended")
             if self._closing:
                 return
+            status = None if process is None else process.returncode
+            _log.error("the engine's process ended with status %s; starting it again", status)
             if loop.time() - begun > _BACKOFF_SECONDS[-1]:
                 failures = 0
             while not self._up.is_set() and not self._closing:
@@ -196,6 +204,7 @@ class EngineClient:
             await self._bring_up()
         except EngineDied as error:
             self._failure = str(error)
+            _log.error("the engine cannot be started again yet: %s", error)
 
     async def _bring_up(self) -> None:
         """Start a process and wait for its model; EngineDied, and no process left, otherwise."""
