@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
+from anthropic.types import Model
 from anthropic.types import ModelInfo as SdkModelInfo
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +48,12 @@ NAMES = {
 @pytest.mark.parametrize(("name", "tier"), NAMES.items())
 def test_every_name_of_a_family_resolves_to_its_tier(name: str, tier: str) -> None:
     assert tier_of(name) == tier
+
+
+def test_every_name_that_the_official_sdk_knows_resolves() -> None:
+    known = get_args(get_args(Model)[0])
+    assert len(known) > 20
+    assert {tier_of(name) for name in known} == set(TIERS)
 
 
 @pytest.mark.parametrize(

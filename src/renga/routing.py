@@ -38,12 +38,13 @@ CANONICAL: dict[Tier, str] = {
 CREATED_AT = "2026-11-22T00:00:00Z"
 
 # claude-haiku-4-5, claude-haiku-4.5, claude-3-5-haiku-latest, claude-opus-4-1@20250805,
-# anthropic/claude-sonnet-5, claude-sonnet-4-5[1m]: a family, around it only numbers and "latest".
+# anthropic/claude-sonnet-5, claude-sonnet-4-5[1m]: a family, around it only numbers, "latest" and
+# "preview".
 _CLAUDE = re.compile(
     r"(?:anthropic[/.])?claude-"
     r"(?:\d+(?:[.-]\d+)*-)?"
     r"(?P<family>" + "|".join(FAMILIES) + r")"
-    r"(?:[-.@](?:\d+|latest|v\d+(?::\d+)?))*"
+    r"(?:[-.@](?:\d+|latest|preview|v\d+(?::\d+)?))*"
     r"(?:\[\w+\])?"
 )
 
