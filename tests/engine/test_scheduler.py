@@ -324,3 +324,16 @@ def test_an_id_in_use_is_refused():
     again = Sequence(id=id, workspace="a", lane="interactive", tokens=[1], limit=2)
     with pytest.raises(ValueError, match="in use"):
         bench.scheduler.submit(again)
+
+
+def test_who_waits_for_a_shared_prefix_puts_nobody_out_meanwhile():
+    bench = Bench(blocks=400, max_running=2)
+    bench.submit([1] * 40, 500, "b", "batch")
+    bench.step()
+    shared = [draw % 5 for draw in range(2_000)]
+    bench.submit(shared + [5] * 2_000, 5, "a")
+    bench.submit(shared + [6], 5, "a")
+    for _ in range(15):
+        bench.step()
+    assert bench.scheduler.preemptions == 0
+    bench.finish()

@@ -262,7 +262,7 @@ class Scheduler:
         sequence = turn.waiting[0]
         if self._blocked and self._goes_before(self._blocked, sequence):
             return None
-        if not self._make_slot(sequence):
+        if not self._may_have_slot(sequence):
             return None
         # At least one token must be computed: the next is sampled from its logits.
         whole = (len(sequence.tokens) - 1) // BLOCK_SIZE
@@ -274,6 +274,8 @@ class Scheduler:
             self.pool.release(held)
             return None
         wanted = -(-len(sequence.tokens) // BLOCK_SIZE) - len(held)
+        if len(self._running) >= self._max_running:
+            self._preempt_batch()
         if not self._make_room(sequence, wanted):
             self.pool.release(held)
             self._blocked = sequence
@@ -293,10 +295,10 @@ class Scheduler:
         sequence.running = sequence.filling = True
         self._running[sequence.id] = sequence
 
-    def _make_slot(self, sequence: Sequence) -> bool:
+    def _may_have_slot(self, sequence: Sequence) -> bool:
         if len(self._running) < self._max_running:
             return True
-        return sequence.lane == "interactive" and self._preempt_batch()
+        return sequence.lane == "interactive" and self._youngest().lane == "batch"
 
     def _make_room(self, sequence: Sequence, wanted: int) -> bool:
         # One block beyond for each that runs: who is let in should not be put out at once.
