@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_what_may_become_a_stop_is_held_back_and_released_when_it_does_not():
     stream = TextStream(BYTES, ["END"])
     assert [stream.push(byte) for byte in b"xENxEN"] == ["x", "", "", "ENx", "", ""]
     assert stream.finish() == "EN"
+
+
+def test_thousands_of_stops_cost_a_token_about_what_a_few_do():
+    def seconds(count: int) -> float:
+        stream = TextStream(BYTES, [f"stop number {n}" for n in range(count)])
+        begun = time.perf_counter()
+        for byte in b"stop it, " * 20:
+            stream.push(byte)
+        return time.perf_counter() - begun
+
+    few = min(seconds(4) for _ in range(3))
+    assert min(seconds(8_191) for _ in range(3)) < 30 * few
 
 
 def test_an_incomplete_character_is_held_back_and_marked_at_the_end():

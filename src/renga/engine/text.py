@@ -7,6 +7,7 @@ back. It knows byte-level BPE as a `tokenizer.json` describes it, and nothing of
 
 import codecs
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,10 @@ class TextStream:
         self.stopped: str | None = None
         self._pieces = vocabulary.pieces
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stops = [stop for stop in stops if stop]
+        # A caller may send thousands: what is looked up for a token must not grow with them.
+        self._stops = sorted({stop for stop in stops if stop})
+        self._known = frozenset(self._stops)
+        self._lengths = sorted({len(stop) for stop in self._stops}, reverse=True)
         self._held = ""
 
     def push(self, token: int) -> str:
@@ -100,25 +104,20 @@ class TextStream:
 
         First by its end: a rule by its beginning would depend on how the text was cut.
         """
-        found = [(begin + len(stop), begin, stop) for stop, begin in self._places(buffer)]
-        if not found:
-            return None
-        _, begin, stop = min(found)
-        return begin, stop
-
-    def _places(self, buffer: str) -> list[tuple[str, int]]:
-        places = ((stop, buffer.find(stop)) for stop in self._stops)
-        return [(stop, begin) for stop, begin in places if begin >= 0]
+        for end in range(len(self._held) + 1, len(buffer) + 1):
+            for length in self._lengths:
+                if length <= end and (stop := buffer[end - length : end]) in self._known:
+                    return end - length, stop
+        return None
 
     def _held_length(self, buffer: str) -> int:
         """Length of the longest end of the buffer that is a beginning of some stop sequence."""
-        longest = 0
-        for stop in self._stops:
-            for length in range(min(len(stop) - 1, len(buffer)), longest, -1):
-                if buffer.endswith(stop[:length]):
-                    longest = length
-                    break
-        return longest
+        for length in range(min(self._lengths[0] - 1, len(buffer)), 0, -1):
+            end = buffer[len(buffer) - length :]
+            place = bisect_left(self._stops, end)
+            if place < len(self._stops) and self._stops[place].startswith(end):
+                return length
+        return 0
 
 
 def _is_byte_level(decoder: Any) -> bool:
