@@ -19,6 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 from renga import cli, config, errors, routing
+from renga.chat.schema import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
 from renga.http import versions
 from renga.prices import PICO_PER_TOKEN, load_prices
 from renga.types import (
@@ -46,7 +47,10 @@ FIELD_WORDS: dict[str, str] = {
     "top_p": "0 to 1, API version 2023-06-01 only",
     "top_k": "API version 2023-06-01 only",
     "output_config": "`format` of type `json_schema`: the answer is JSON that meets the schema, by "
-    "construction",
+    "construction. Refused: keywords that cannot be honoured, recursion, references out of the "
+    f"schema, more than {DEEPEST} levels with references followed, patterns of over "
+    f"{LONGEST_PATTERNS:,} characters in all, `multipleOf` steps whose least common multiple is "
+    f"over {LARGEST_MULTIPLE:,}",
     "thinking": "`disabled` only",
     "speed": "`standard` only",
     "service_tier": "`auto` and `standard_only` are the same here",
