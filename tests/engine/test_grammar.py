@@ -128,8 +128,8 @@ def test_the_name_of_a_special_token_is_written_as_text(grammars, tokenizer):
         "required": [name],
         "additionalProperties": False,
     }
-    options = {"whitespace_flexible": False}
-    mask = grammars.compile(LLMatcher.grammar_from_json_schema(schema, overrides=options))
+    grammar = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+    mask = grammars.compile(grammar)
     written: list[int] = []
     while not mask.complete and len(written) < 50:
         token = int(np.flatnonzero(mask.allowed())[-1])

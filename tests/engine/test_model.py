@@ -114,3 +114,12 @@ def test_a_model_that_never_ends_a_turn_is_refused(folder, tmp_path):
     (tmp_path / "generation_config.json").unlink(missing_ok=True)
     with pytest.raises(ModelError, match="eos_token_id"):
         ModelFiles.read(tmp_path)
+
+
+def test_a_generation_config_that_says_nothing_of_ends_leaves_them_to_the_config(folder, tmp_path):
+    _copy(folder, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["eos_token_id"] = [2, 0]
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": null}', encoding="utf-8")
+    assert ModelFiles.read(tmp_path).end_ids == [2, 0]

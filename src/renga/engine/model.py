@@ -62,8 +62,10 @@ class ModelFiles:
                 raise ModelError(f"{folder}: no {name}; a model folder is expected here")
         config = _read_json(folder / "config.json")
         generation = folder / "generation_config.json"
-        facts = {**config, **(_read_json(generation) if generation.is_file() else {})}
-        ends = facts.get("eos_token_id")
+        own = _read_json(generation) if generation.is_file() else {}
+        ends = own.get("eos_token_id")
+        if ends is None:
+            ends = config.get("eos_token_id")
         end_ids = [ends] if isinstance(ends, int) else list(ends or [])
         if not end_ids:
             raise ModelError(f"{folder}: neither config names an eos_token_id")
