@@ -89,9 +89,19 @@ Named = tuple[str, Field]
 """A key as the prompt spells it, and its field."""
 
 
-def some_fields(rng: Random, most: int = 6) -> list[Named]:
-    """Fields to ask for, in the order asked, each under one of its keys."""
-    return [(rng.choice(f.keys), f) for f in rng.sample(FIELDS, rng.randint(1, most))]
+HARD = frozenset({"email address", "phone number", "name", "company", "city"})
+"""Fields whose values have many rare pieces or no form of their own: asked for more often."""
+
+
+def some_fields(rng: Random, most: int = 6, *, drilled: bool = False) -> list[Named]:
+    """Fields to ask for, in the order asked, each under one of its keys.
+
+    `drilled` takes the hard ones three times as often as the others.
+    """
+    pool = list(FIELDS) + 2 * [f for f in FIELDS if drilled and f.name in HARD]
+    rng.shuffle(pool)
+    chosen = list({f.name: f for f in pool}.values())[: rng.randint(1, most)]
+    return [(rng.choice(f.keys), f) for f in chosen]
 
 
 def card(
@@ -194,7 +204,7 @@ def json_question(rng: Random, item: Card) -> tuple[str, str]:
 
 def extraction(rng: Random) -> Example:
     """A text turned into a flat JSON object; often further texts with the same fields."""
-    wanted = some_fields(rng)
+    wanted = some_fields(rng, drilled=rng.random() < 0.7)
     item = card(rng, held=False, wanted=wanted)
     system, question = json_question(rng, item)
     turns = [Turn("system", system)] if system else []
@@ -207,7 +217,7 @@ def extraction(rng: Random) -> Example:
 
 def lookup(rng: Random) -> Example:
     """Questions about single values of a text, one after the other."""
-    item = card(rng, held=False, absent=0.0)
+    item = card(rng, held=False, absent=0.0, wanted=some_fields(rng, drilled=True))
     turns: list[Turn] = []
     for _, field, value in rng.sample(item.fields, min(len(item.fields), 4)):
         question = spin(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -143,44 +143,74 @@ def extraction_job(item: extract.Card) -> Job:
     return Job((Turn("user", prompt),), 200, json_grammar(extract.schema(item.fields)))
 
 
-def _labels(folder: Path, name: str, form: str, rows: list[tuple[Labelled, list[str]]]) -> Score:
-    given = answers(folder, [label_job(form, labels, r.text) for r, labels in rows])
+Grade = Callable[[Sequence[str]], float]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One figure to measure: its prompts, how their answers are graded, and its floor."""
+
+    name: str
+    jobs: Sequence[Job]
+    grade: Grade
+    floor: float
+    floor_name: str
+
+    def score(self, given: Sequence[str]) -> Score:
+        """The figure that these answers make."""
+        percent = self.grade(given)
+        return Score(self.name, len(self.jobs), percent, self.floor, self.floor_name)
+
+
+def _labels(name: str, form: str, rows: Sequence[tuple[Labelled, list[str]]]) -> Sheet:
+    jobs = [label_job(form, labels, record.text) for record, labels in rows]
     right = [record.label for record, _ in rows]
     chance = 100 / len(rows[0][1])
-    return Score(name, len(rows), accuracy(given, right), chance, "a label at random")
+    return Sheet(name, jobs, lambda given: accuracy(given, right), chance, "a label at random")
 
 
-def _spam(folder: Path, records: Sequence[Labelled]) -> Score:
-    given = answers(folder, [label_job(LABEL_PROMPT, ("spam", "ham"), r.text) for r in records])
-    score = f1(given, [r.label for r in records], "spam")
-    return Score("SMS spam, spam F1", len(records), score, 96.1, "TF-IDF and a linear SVM")
-
-
-def _extraction(folder: Path, rows: int, seed: int) -> Score:
-    rng = Random(seed)
-    cards = [extract.card(rng, held=True, absent=0.0) for _ in range(rows)]
-    given = answers(folder, [extraction_job(card) for card in cards])
-    hits = sum(same_values(a, card.answer) for a, card in zip(given, cards, strict=True))
-    return Score(
-        "flat JSON extraction, wordings held out, all values exact",
-        rows,
-        100 * hits / rows,
-        0.0,
-        "no floor",
+def _spam(records: Sequence[Labelled]) -> Sheet:
+    jobs = [label_job(LABEL_PROMPT, ("spam", "ham"), record.text) for record in records]
+    right = [record.label for record in records]
+    return Sheet(
+        "SMS spam, deduplicated, spam F1",
+        jobs,
+        lambda given: f1(given, right, "spam"),
+        96.1,
+        "TF-IDF and a linear SVM",
     )
 
 
-def score(folder: Path, held: Held, rows: int) -> list[Score]:
+def _extraction(rows: int, seed: int) -> Sheet:
+    rng = Random(seed)
+    cards = [extract.card(rng, held=True, absent=0.0) for _ in range(rows)]
+
+    def grade(given: Sequence[str]) -> float:
+        pairs = zip(given, cards, strict=True)
+        return 100 * sum(same_values(text, card.answer) for text, card in pairs) / rows
+
+    name = "flat JSON extraction of 1 to 6 fields, wordings held out, every value exact"
+    return Sheet(name, [extraction_job(card) for card in cards], grade, 0.0, "none")
+
+
+def sheets(held: Held, rows: int) -> list[Sheet]:
     """Every figure of the model card, over at most `rows` rows each."""
     clinc = label_rows(held.clinc150, 10, rows, 10)
     snips = label_rows(held.snips, 5, rows, 5)
     return [
-        _labels(folder, "CLINC150 test, 10 labels in the prompt", LABEL_PROMPT, clinc),
-        _labels(folder, "the same, in a wording never trained on", LIST_PROMPT, clinc),
-        _labels(folder, "SNIPS (held out whole), 5 labels in the prompt", LABEL_PROMPT, snips),
-        _spam(folder, held.sms_spam[:rows]),
-        _extraction(folder, rows, 70),
+        _labels("CLINC150 test, 10 labels in the prompt", LABEL_PROMPT, clinc),
+        _labels("the same, in a wording never trained on", LIST_PROMPT, clinc),
+        _labels("SNIPS (held out whole), 5 labels in the prompt", LABEL_PROMPT, snips),
+        _spam(held.sms_spam[:rows]),
+        _extraction(rows, 70),
     ]
+
+
+def score(folder: Path, held: Held, rows: int) -> list[Score]:
+    """The figures of the model in `folder`, through one engine."""
+    asked = sheets(held, rows)
+    given = iter(answers(folder, [job for sheet in asked for job in sheet.jobs]))
+    return [sheet.score([next(given) for _ in sheet.jobs]) for sheet in asked]
 
 
 def read(path: Path) -> list[Score]:
