@@ -12,6 +12,10 @@ from training.loop import Plan
 from training.model import Shape
 from training.score import Score
 
+HISTORY = (
+    "The generators were extended and the steps doubled in size while these weights were in training, "
+    "so the recipe as it stands makes a model of this kind, not these very weights."
+)
 LIMITS = """\
 - It knows next to nothing about the world. Facts must be in the prompt; questions of general
   knowledge get wrong or evasive answers.
@@ -20,7 +24,12 @@ LIMITS = """\
 - English only.
 - It does not reason, calculate (beyond sums of small numbers), write code, translate, summarize or
   use tools; the special tokens for tools and thinking are reserved and untrained.
-- Labels whose meaning is not in their words (codes, numbers, letters) are guessed.
+- Classification does not carry over to label sets unlike those trained on: on SNIPS, held out whole,
+  it is worse than chance, because it often writes a label that is not in the list. Constrained to the
+  list it was right in 26% of 250 rows, with 5 labels (33% with labels written as words). Use it for intents like those of CLINC150,
+  HWU64 and Banking77. Labels whose meaning is not in their words (codes, letters) are guessed.
+- Spam: it calls too many harmless messages spam, and the order of the labels matters (F1 89.2 as
+  "spam, ham", 92.5 as "ham, spam", over all 1,274 held-out messages). The floor is better.
 - JSON is dependable only for flat objects of a few fields whose values stand in the text as they
   are, and well-formed by construction only under a schema. Nested objects and lists were not
   trained.
@@ -90,9 +99,7 @@ def text(
             "Muon for the layers' matrices, AdamW for embeddings "
             f"and norms; constant rate, then linear decay to zero over the last {plan.decay:.0%}; "
             f"final mean loss on the learned tokens (weighted) {progress['loss']:.2f}. Only answers "
-            f"are learned, and plain prose. Mixture by tokens: {_mixture(counted)}. The generators "
-            "were extended while the model was in training, so the recipe as it stands makes a model "
-            "of this kind, not these very weights."
+            f"are learned, and plain prose. Mixture by tokens: {_mixture(counted)}. {HISTORY}"
         ),
         "Data": _data(),
         "Scores": (

@@ -235,7 +235,7 @@ def word_echo(rng: Random, words: Sequence[str], items: int) -> Example:
     picked = []
     for _ in range(items):
         own = rng.choice(parts)
-        said = rng.sample(own, rng.randint(1, len(own)))
+        said = rng.sample(own, rng.choice((1, len(own), len(own))))
         said += rng.sample(chosen, min(len(chosen), rng.randint(0, 6)))
         rng.shuffle(said)
         picked.append(Labelled(" ".join(said), "_".join(own)))

@@ -66,30 +66,57 @@ def _written(rng: Random, field: Field, text: str) -> str:
     return world.NUMBERS[int(text)] if small and rng.random() < 0.25 else text
 
 
-TELLING = frozenset(
-    {"email address", "phone number", "date", "time", "street address", "tracking number"}
-)
-"""Fields whose values show by themselves what they are."""
+HINTS: dict[str, tuple[str, ...]] = {
+    "email address": ("{v}", "{v}", "to {v}", "under {v}"),
+    "phone number": ("{v}", "{v}", "call {v}", "on {v}", "dial {v}", "under {v}"),
+    "date": ("{v}", "on {v}", "since {v}", "to {v}", "until {v}", "from {v}"),
+    "time": ("{v}", "at {v}", "by {v}", "until {v}", "is {v}"),
+    "street address": ("{v}", "at {v}", "to {v}"),
+    "tracking number": ("{v}", "parcel {v}", "code {v}", "shipment {v}", "with {v}"),
+    "order number": ("order {v}", "purchase {v}", "order #{v}", "the order is {v}", "#{v}"),
+    "invoice number": ("invoice {v}", "bill {v}", "the invoice number {v}", "bill number {v}"),
+    "city": ("in {v}", "to {v}", "for {v}", "near {v}", "home in {v}", "home is {v}", "city {v}"),
+    "quantity": ("{v} pieces", "{v} units", "{v} of them", "{v} items", "all {v}", "{v} boxes"),
+    "name": ("by {v}", "from Mr {v}", "as {v}", "name {v}", "me, {v}", "sincerely {v}", "I, {v}"),
+    "company": (
+        "company {v}",
+        "firm {v}",
+        "at {v} we work",
+        "work for {v}",
+        "employer {v}",
+        "buyer {v}",
+        "our client {v}",
+        "behalf of {v}",
+    ),
+    "product": ("a {v}", "the {v}", "my {v}", "this {v}", "with the {v}", "another {v}"),
+    "amount": ("${v}", "€{v}", "£{v}", "{v} dollars", "{v} euros", "${v} altogether"),
+}
+"""Shortest settings that show what a value is; they stand among any words."""
 
 
-def _loose(rng: Random) -> str:
-    """A sentence that says nothing about the value in it, so that its form alone must tell."""
+def _loose(rng: Random, field: Field) -> str:
+    """A sentence of any words around a value, so that the setting alone must tell what it is."""
     before = [rng.choice(LOOSE_WORDS) for _ in range(rng.randint(0, 5))]
-    after = [rng.choice(LOOSE_WORDS) for _ in range(rng.randint(0, 3))]
-    return (" ".join([*before, "{v}", *after])).capitalize().replace("{V}", "{v}") + "."
+    after = [rng.choice(LOOSE_WORDS) for _ in range(rng.choice((0, 0, 1, 2, 3)))]
+    hint = rng.choice(HINTS[field.name])
+    if rng.random() < 0.5 and before:
+        before[0] = before[0].capitalize()
+    return " ".join([*before, hint, *after]) + rng.choice((".", ".", "!", ", please.", ""))
 
 
 LOOSE_WORDS = (
     "the a we they it all some then now here there still just please very good best next last you "
     "i can will would may is was are be have had take give find know see get go come make say keep "
-    "on in at by for to from with under over about until since"
+    "about until since maybe thing whole people team note side form part best friend house week "
+    "everybody somebody nobody request help problem reason question mail system card account store "
+    "sure glad sorry ready wrong right late early open agreed heard sent filed taken meant paid kept"
 ).split()
 
 Named = tuple[str, Field]
 """A key as the prompt spells it, and its field."""
 
 
-HARD = frozenset({"email address", "phone number", "name", "company", "city"})
+HARD = frozenset({"email address", "phone number", "name", "company", "city", "quantity"})
 """Fields whose values have many rare pieces or no form of their own: asked for more often."""
 
 
@@ -121,8 +148,8 @@ def card(
             fields.append((key, field, None))
             continue
         wording = spin(rng, rng.choice(field.held if held else field.train))
-        if not held and field.name in TELLING and rng.random() < 0.25:
-            wording = _loose(rng)
+        if not held and rng.random() < 0.4:
+            wording = _loose(rng, field)
         clauses.append(wording.replace("{v}", _written(rng, field, value)))
         fields.append((key, field, value))
     fillers = rng.sample(HELD_FILLERS if held else FILLERS, rng.randint(0, 2))

@@ -31,14 +31,14 @@ class Plan:
     in this process, as on a GPU.
     """
 
-    minutes: float = 60.0
+    minutes: float = 71.4
     steps: int = 0
     rows: int = 2
-    micro: int = 6
+    micro: int = 12
     workers: int = 2
     warmup: int = 40
     decay: float = 0.45
-    save_seconds: float = 180.0
+    save_seconds: float = 60.0
     compiled: bool = True
     seeded: bool = True
     seed: int = 1

@@ -147,15 +147,55 @@ EXTRACTING: Mapping[str, float] = {
     "declines": 0.5,
     "prose": 0.3,
 }
+CLOSING: Mapping[str, float] = {
+    "clinc150": 14,
+    "banking77": 2,
+    "hwu64": 9,
+    "bitext_intents": 0.5,
+    "label_echoes": 1,
+    "word_echoes": 22,
+    "spam": 2,
+    "abuse": 0.3,
+    "feelings": 0.5,
+    "word_kinds": 0.5,
+    "extraction": 29,
+    "lookup": 4,
+    "slots": 0.5,
+    "tables": 1,
+    "copies": 2,
+    "repeats": 1.5,
+    "facts": 4,
+    "orders": 1.5,
+    "replies": 4.5,
+    "ordering": 0.3,
+    "identity": 4,
+    "plain_facts": 0.5,
+    "declines": 0.4,
+    "prose": 0.2,
+}
+POLISH: Mapping[str, float] = {
+    "clinc150": 11,
+    "hwu64": 5,
+    "word_echoes": 8,
+    "spam": 20,
+    "extraction": 41,
+    "lookup": 3,
+    "facts": 4,
+    "replies": 4,
+    "identity": 4,
+}
 STAGES: tuple[Stage, ...] = (
-    Stage(0.0, 0.25, MAIN),
-    Stage(0.28, 0.13, MATCHING),
-    Stage(0.38, 0.08, MIXED),
-    Stage(0.48, 0.54, FINAL),
+    Stage(0.0, 0.19, MAIN),
+    Stage(0.23, 0.09, MATCHING),
+    Stage(0.31, 0.06, MIXED),
+    Stage(0.39, 0.20, FINAL),
+    Stage(0.60, 0.15, EXTRACTING),
+    Stage(0.70, 0.26, CLOSING),
+    Stage(0.94, 0.07, POLISH),
 )
-"""Texts that say a label's own words come in numbers after the beginning: from them a model learns to
-look for its answer in the list that the prompt gives. Labels of any words come last: they keep it from
-answering with labels that it knows by heart."""
+"""What the run of the shipped weights read, in order. Texts that say a label's own words come in
+numbers early: from them a model learns to look for its answer in the list that the prompt gives. Labels
+of any words come last: they keep it from answering with labels that it knows by heart."""
 
 PROSE_WORDS = 330
 
