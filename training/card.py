@@ -105,7 +105,9 @@ def text(
         "Scores": (
             "Greedy, on the int8 model through renga's engine; no score of a published model is "
             "comparable without the same prompts.\n\n" + _scores(scores) + "\n\nExtraction decodes "
-            "under the schema's grammar; its texts use only wordings that were never trained on."
+            "under the schema's grammar; its texts use only wordings that were never trained on. "
+            "Some settings trained on late were chosen after a look at mistakes on them; on a second set "
+            "of wordings, written when training was over, it was 74.6% of 1,000."
         ),
         "Licence": "The weights are under the project's licence, Apache 2.0; credits as above.",
     }
