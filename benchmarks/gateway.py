@@ -127,7 +127,7 @@ def packed(body: dict[str, Any]) -> bytes:
     """The whole request as bytes: the load generator must cost less than the server."""
     raw = json.dumps(body).encode()
     head = (
-        "POST /v1/messages HTTP/1.1\r\nhost: renga\r\nx-api-key: bench\r\n"
+        "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx-api-key: bench\r\n"
         "anthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n"
         f"content-length: {len(raw)}\r\n\r\n"
     )
