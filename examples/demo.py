@@ -32,7 +32,7 @@ STOP_SECONDS = 30
 SUPPORT = """\
 You are the support assistant of Birchwood Books, an online bookshop. Orders arrive within 3 to 5 \
 days. Returns are free within 30 days. Support is open from 9 to 5, Monday to Friday."""
-QUESTION = "Hello, I ordered a book last week and it has not arrived. When will I get it?"
+QUESTION = "Hello! How long does delivery take?"
 
 CLASSIFY = """\
 Classify the message into one of these categories. Answer with the category only.
@@ -49,9 +49,9 @@ SCHEMA: dict[str, Any] = {
         "email": {"type": "string"},
         "order_number": {"type": "string"},
         "product": {"type": "string"},
-        "price": {"type": "number"},
+        "amount": {"type": "number"},
     },
-    "required": ["name", "email", "order_number", "product", "price"],
+    "required": ["name", "email", "order_number", "product", "amount"],
     "additionalProperties": False,
 }
 TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "number": (int, float)}
@@ -149,7 +149,8 @@ class Demo:
         """An answer that meets a JSON Schema."""
         _title("JSON by a schema")
         answer, message, cost = self._ask(
-            f"Extract the fields from this text as JSON.\n\nText: {LETTER}",
+            "Extract the following fields from the message and return JSON: "
+            f"{', '.join(SCHEMA['properties'])}.\n\nMessage: {LETTER}",
             max_tokens=200,
             output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
         )

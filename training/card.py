@@ -103,7 +103,8 @@ def text(
         ),
         "Data": _data(),
         "Scores": (
-            "Greedy, on the int8 model through renga's engine; no score of a published model is "
+            "Greedy (what the server does where a request names no sampling), on the int8 model "
+            "through renga's engine; no score of a published model is "
             "comparable without the same prompts.\n\n" + _scores(scores) + "\n\nExtraction decodes "
             "under the schema's grammar; its texts use only wordings that were never trained on. "
             "Some settings trained on late were chosen after a look at mistakes on them; on a second set "

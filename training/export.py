@@ -55,7 +55,11 @@ def checkpoint_folder(saved: Path, tokenizer: Path, out: Path) -> Shape:
     weights = {name: value.float().numpy() for name, value in state["model"].items()}
     write_weights(out / "model.safetensors", weights)
     (out / "config.json").write_text(json.dumps(configuration(shape), indent=2) + "\n", "utf-8")
-    settings = {"eos_token_id": [TURN_END, END_OF_TEXT], "pad_token_id": END_OF_TEXT}
+    settings = {
+        "do_sample": False,  # drawn at 1.0, a model of this size goes astray within a sentence
+        "eos_token_id": [TURN_END, END_OF_TEXT],
+        "pad_token_id": END_OF_TEXT,
+    }
     (out / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
     vocabulary.write(vocabulary.load(tokenizer), out, WINDOW)
     return shape
