@@ -210,6 +210,13 @@ async def _died(client: EngineClient) -> bool:
     return True
 
 
+async def test_an_orderly_end_leaves_no_word_in_the_log(folder, caplog):
+    for _ in range(10):
+        client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=10_000_000))
+        await client.aclose()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 async def test_signals_of_the_terminal_do_not_end_the_process(client):
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(client.process_id, number)

@@ -38,6 +38,7 @@ Event = Started | Output | Finished
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _READ_BYTES = 1 << 16
 _LEAVE_SECONDS = 2.0
+_GOING_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -293,12 +294,20 @@ class EngineClient:
                 self._process.stdin.write(data)
 
     async def _kill(self) -> None:
+        """End the process, unless it goes by itself.
+
+        Its pipes close a moment before it is gone; a kill in that moment would take its status from
+        asyncio, which then reports another one, and a child that it does not know.
+        """
         process = self._process
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _GOING_SECONDS)
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
         self._process = None
 
 
