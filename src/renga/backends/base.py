@@ -8,7 +8,7 @@ timeouts and recording are backends that wrap a backend. It does not know tiers 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from renga.errors import InvalidRequest
@@ -58,8 +58,6 @@ class Attempt:
     cache_write_1h: int = 0
     output: int = 0
     reused: int = 0
-    stop_reason: str | None = None
-    notes: dict[str, str] = field(default_factory=dict)
 
     def see(self, event: Event) -> None:
         """Take the counts that the wire's own events carry; they are the truth that is billed."""
@@ -73,7 +71,6 @@ class Attempt:
             self.output = event.usage.output_tokens
             if event.usage.input_tokens is not None:
                 self.input = event.usage.input_tokens
-            self.stop_reason = event.delta.stop_reason
 
     def tokens(self) -> Tokens:
         """What the ledger books; an attempt that ended before its prompt was counted used none."""
