@@ -12,6 +12,7 @@ import msgspec
 
 Lane = Literal["interactive", "batch"]
 Precision = Literal["serving", "exact"]
+KvPrecision = Literal["auto", "u8", "bf16", "f32"]
 Reason = Literal[
     "end_turn", "stop_sequence", "max_tokens", "window", "cancelled", "grammar", "error"
 ]
@@ -45,15 +46,45 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Longest prompt and answer together; None takes the model's, at most 32,768."""
     start_seconds: float = 30.0
     """How long a start or a restart may take before calls that wait for it give up."""
+    cache_share: float = 0.5
+    """Share of the blocks that cache entries (`Breakpoint`) may keep from being evicted."""
+    kv_precision: KvPrecision = "auto"
+    """How keys and values are stored. `auto` decides by model size and speculation."""
+    draft_tokens: int | None = None
+    """Tokens that a step may guess ahead for a sequence; 0 never, None where it pays."""
 
 
 # To the engine.
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a block that the caller wrote, as a place in the prompt.
+
+    `key` is a digest of everything that the caller wrote up to there; `tokens` are the prompt's
+    tokens up to there.
+    """
+
+    key: bytes
+    tokens: int
+
+
+class Breakpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A prefix to keep for `ttl_seconds` from the request's start, and the ones to look for.
+
+    The first of `marks` is the prefix to keep; those behind it, ever shorter, are where an entry
+    that an earlier request wrote would serve as well.
+    """
+
+    ttl_seconds: int
+    marks: list[Mark]
+
+
 class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """One request. `salt` separates those who must not share blocks: the workspace.
 
-    `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text).
+    `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text). `cache` holds
+    its breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone.
+    `logprobs` asks for each token's log probability and so many of the likeliest beside it.
     """
 
     id: str
@@ -68,6 +99,18 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     stop: list[str] = []
     grammar: str | None = None
     lane: Lane = "interactive"
+    cache: list[Breakpoint] = []
+    logprobs: int | None = None
+
+
+class Score(msgspec.Struct, tag="score", kw_only=True):
+    """How likely is each of some continuations of a prompt, which is computed once."""
+
+    id: str
+    salt: str
+    prompt: list[int]
+    continuations: list[list[int]]
+    lane: Lane = "interactive"
 
 
 class Cancel(msgspec.Struct, tag="cancel"):
@@ -80,7 +123,7 @@ class Drain(msgspec.Struct, tag="drain"):
     """Take nothing new: finish what runs and waits, then leave."""
 
 
-ToEngine = Submit | Cancel | Drain
+ToEngine = Submit | Score | Cancel | Drain
 
 
 # From the engine.
@@ -106,11 +149,26 @@ class Failed(msgspec.Struct, tag="failed"):
 
 
 class Started(msgspec.Struct, tag="started"):
-    """The prompt is computed; the first token follows. `reused` tokens were read from blocks."""
+    """The prompt is computed; the first token follows. `reused` tokens were read from blocks.
+
+    `cache_read_tokens` are those of the reused ones for which a breakpoint found a live entry;
+    `cache_write_*_tokens` are computed ones that the request's breakpoints now keep. All three are
+    whole blocks; what is in none of them is input.
+    """
 
     id: str
     prompt_tokens: int
     reused_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+
+class Likely(msgspec.Struct, array_like=True):
+    """A token's natural log probability before temperature and masks, and the likeliest tokens'."""
+
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 class Output(msgspec.Struct, tag="output"):
@@ -123,6 +181,15 @@ class Output(msgspec.Struct, tag="output"):
     id: str
     tokens: list[int]
     text: str
+    logprobs: list[Likely] | None = None
+    """One for each of `tokens`, where the request asked for them."""
+
+
+class Scored(msgspec.Struct, tag="scored"):
+    """The answer to a `Score`: natural log probabilities, per continuation one for each token."""
+
+    id: str
+    logprobs: list[list[float]]
 
 
 class Finished(msgspec.Struct, tag="finished", kw_only=True):
@@ -164,9 +231,17 @@ class Stats(msgspec.Struct, tag="stats", kw_only=True):
     prompt_tokens: int
     reused_tokens: int
     output_tokens: int
+    pinned_blocks: int = 0
+    """Blocks that cache entries keep."""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    """Tokens that were guessed ahead, and those of them that were right."""
+    model_seconds: float = 0.0
+    step_seconds: float = 0.0
+    """Time inside the model, and in whole steps."""
 
 
-FromEngine = Ready | Failed | Started | Output | Finished | Refused | Stats
+FromEngine = Ready | Failed | Started | Output | Scored | Finished | Refused | Stats
 
 _encoder = msgspec.msgpack.Encoder()
 _to_engine = msgspec.msgpack.Decoder(list[ToEngine])
