@@ -24,8 +24,9 @@ class PrefixCache:
         """Check what the piece reads, then write what it computes."""
         sequence = piece.sequence
         state = hash(sequence.workspace)
+        tokens = sequence.tokens + sequence.draft[: piece.draft]
         for place in range(sequence.computed + piece.count):
-            state = hash((state, sequence.tokens[place]))
+            state = hash((state, tokens[place]))
             slot = (sequence.blocks[place // BLOCK_SIZE], place % BLOCK_SIZE)
             if place < sequence.computed:
                 assert self.slots[slot] == state, f"{sequence.id} would read another text's block"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,19 @@ from renga.engine.scheduler import Piece, Scheduler, Sequence
 from tests.engine.fakes import PrefixCache
 
 STEP_TOKENS = 96
+
+
+def following(tokens: list[int]) -> int:
+    """The same text goes on the same way, so that generated blocks are shared, too."""
+    return sum(tokens[-3:]) % 7
+
+
+def guesses(sequence: Sequence, count: int, wrong_at: int) -> list[int]:
+    """A draft that is right up to one place."""
+    tokens = list(sequence.tokens)
+    for place in range(count):
+        tokens.append(following(tokens) if place != wrong_at else 99)
+    return tokens[len(sequence.tokens) :]
 
 
 class Bench:
@@ -37,6 +51,8 @@ class Bench:
         self.first_token: list[str] = []
         self.steps = 0
         self.made = 0
+        self.guess: Callable[[Sequence], list[int]] | None = None
+        self.forced: Callable[[Sequence], list[int]] = lambda sequence: []
 
     def submit(
         self, prompt: list[int], output: int, workspace: str = "a", lane: str = "interactive"
@@ -59,33 +75,48 @@ class Bench:
     def step(self) -> list[Piece]:
         self.now += 0.01
         self.steps += 1
+        for sequence in self.live.values():
+            sequence.draft = self.guess(sequence) if self.guess else []
         pieces = self.scheduler.plan()
         self.check_plan(pieces)
         for piece in pieces:
             self.cache.compute(piece)
+        ends = [self.tokens(piece) for piece in pieces]
         computed = sum(piece.count for piece in pieces)
         self.scheduler.advance(pieces, computed * self.token_seconds)
-        for piece in pieces:
-            if piece.samples:
-                self.token(piece.sequence)
+        for piece, last in zip(pieces, ends, strict=True):
+            if last:
+                self.end(piece.sequence)
         self.check_books()
         return pieces
 
-    def token(self, sequence: Sequence) -> None:
+    def tokens(self, piece: Piece) -> bool:
+        """Add what the step sampled, and note what was guessed wrong; whether it is the last."""
+        sequence = piece.sequence
+        if not piece.samples:
+            return False
         if not sequence.generated:
             self.first_token.append(sequence.id)
-        # The same text goes on the same way, so that generated blocks are shared, too.
-        sequence.tokens.append(sum(sequence.tokens[-3:]) % 7)
-        if len(sequence.tokens) >= sequence.limit:
-            self.scheduler.end(sequence.id)
-            del self.live[sequence.id]
-            self.ended.append(sequence.id)
+        accepted = 0
+        for guessed in [*sequence.draft[: piece.draft], None]:
+            sequence.tokens.append(following(sequence.tokens))
+            if len(sequence.tokens) >= sequence.limit or sequence.tokens[-1] != guessed:
+                break
+            accepted += 1
+        piece.rejected = piece.draft - accepted
+        sequence.tokens += self.forced(sequence)[: sequence.limit - len(sequence.tokens)]
+        return len(sequence.tokens) >= sequence.limit
+
+    def end(self, sequence: Sequence) -> None:
+        self.scheduler.end(sequence.id)
+        del self.live[sequence.id]
+        self.ended.append(sequence.id)
 
     def check_plan(self, pieces) -> None:
         if self.live:
             assert pieces, "somebody waits and nothing is planned"
         assert len({piece.sequence.id for piece in pieces}) == len(pieces)
-        prefill = sum(piece.count for piece in pieces if piece.count > 1)
+        prefill = sum(piece.count for piece in pieces if not piece.sequence.generated)
         assert prefill <= STEP_TOKENS
         for piece in pieces:
             self.check_piece(piece)
@@ -93,9 +124,12 @@ class Bench:
     def check_piece(self, piece) -> None:
         sequence = piece.sequence
         end = sequence.computed + piece.count
-        assert piece.count > 0
-        assert end == len(sequence.tokens) if piece.samples else end % BLOCK_SIZE == 0
+        known = end - piece.draft
+        assert piece.count > piece.draft >= 0
+        assert known == len(sequence.tokens) if piece.samples else known % BLOCK_SIZE == 0
+        assert piece.samples or not piece.draft
         assert end <= len(sequence.blocks) * BLOCK_SIZE
+        assert end < sequence.limit or not piece.draft
         for index in range(sequence.computed // BLOCK_SIZE, (end - 1) // BLOCK_SIZE + 1):
             block = sequence.blocks[index]
             assert self.pool.holders(block) == 1, "a block is shared with its writer"
@@ -121,6 +155,8 @@ class Bench:
 def test_no_block_leaks_over_ten_thousand_random_steps():
     draw = random.Random(20)
     bench = Bench(blocks=20, max_running=6)
+    bench.guess = lambda sequence: guesses(sequence, draw.choice([0, 3, 40]), draw.randrange(50))
+    bench.forced = lambda sequence: [5] * draw.choice([0, 0, 0, 1, 9, 70])
     while bench.steps < 10_000:
         for _ in range(draw.choice([0, 0, 0, 0, 1, 3])):
             if len(bench.live) < 30:
@@ -161,10 +197,15 @@ class Life(RuleBasedStateMachine):
     def cancel(self, which):
         self.bench.cancel(list(self.bench.live)[which % len(self.bench.live)])
 
-    @rule(times=st.integers(1, 12))
-    def step(self, times):
+    @rule(times=st.integers(1, 12), ahead=st.integers(0, 40), wrong=st.integers(0, 50))
+    def step(self, times, ahead, wrong):
+        self.bench.guess = lambda sequence: guesses(sequence, ahead, wrong)
         for _ in range(times):
             self.bench.step()
+
+    @rule(count=st.sampled_from([0, 1, 40, 130]))
+    def force(self, count):
+        self.bench.forced = lambda sequence: [3] * count
 
     @invariant()
     def books_balance(self):
@@ -337,3 +378,53 @@ def test_who_waits_for_a_shared_prefix_puts_nobody_out_meanwhile():
         bench.step()
     assert bench.scheduler.preemptions == 0
     bench.finish()
+
+
+def test_a_right_guess_saves_steps_and_a_wrong_one_costs_none():
+    def steps(wrong_at: int) -> int:
+        bench = Bench()
+        bench.submit([1] * 20, 100)
+        bench.guess = lambda sequence: guesses(sequence, 4, wrong_at)
+        bench.finish()
+        return bench.steps
+
+    assert steps(wrong_at=9) == 21
+    assert steps(wrong_at=2) <= 35
+    assert steps(wrong_at=0) == 100
+
+
+def test_a_draft_puts_nobody_out_and_ends_where_blocks_do():
+    bench = Bench(blocks=4, max_running=2)
+    bench.submit([1] * 40, 40)
+    bench.step()
+    bench.submit([2] * 20, 12)
+    bench.step()
+    bench.guess = lambda sequence: guesses(sequence, 90, 100)
+    most = max(piece.draft for piece in bench.step())
+    assert 0 < most < 90
+    bench.finish()
+    assert bench.scheduler.preemptions == 0
+
+
+def test_forced_tokens_are_computed_with_the_next_one_up_to_the_budget():
+    bench = Bench(blocks=64)
+    id = bench.submit([1] * 20, 400)
+    bench.forced = lambda sequence: [3] * (10 if sequence.generated < 5 else 250)
+    bench.step()
+    bench.step()
+    sequence = bench.live[id]
+    [piece] = bench.step()
+    assert not piece.samples
+    assert sequence.computed == 31 + piece.count == 3 * BLOCK_SIZE
+    bench.forced = lambda sequence: []
+    bench.finish()
+
+
+def test_a_sequence_whose_tokens_are_all_computed_waits_for_the_engine():
+    bench = Bench()
+    id = bench.submit([1] * 40, 5)
+    bench.scheduler.advance(bench.scheduler.plan(), 0.1)
+    assert bench.scheduler.plan() == []
+    assert bench.live[id].missing == 0
+    bench.cancel(id)
+    bench.check_books()

@@ -3,6 +3,8 @@
 Owned rules:
 - a step is every decode of a running sequence plus prefill up to a budget of tokens, which shrinks
   while streams run so that a step keeps its target time, however slow model and context are;
+- a decode computes every known token that is missing, and guesses ahead where blocks are free: what
+  was guessed wrong is written again, so only blocks of known tokens enter the tree;
 - the interactive lane goes before the batch lane, and takes slots and blocks from it;
 - within a lane workspaces take turns, and each of them prefills one prompt at a time, beside a long
   one also a shorter; prompts that share a prefix (which only one workspace's do) compute it once;
@@ -41,6 +43,8 @@ class Sequence:
     reused: int = 0
     """Prompt tokens that were read from blocks when it was first let in."""
     computed: int = 0
+    draft: list[int] = field(default_factory=list)
+    """Tokens guessed to follow, which the next step should try; they are none of `tokens`."""
     blocks: list[int] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     arrival: int = 0
@@ -65,12 +69,18 @@ class Sequence:
 
 @dataclass(eq=False, slots=True)
 class Piece:
-    """What one sequence computes in a step: `count` tokens from `sequence.computed` on."""
+    """What one sequence computes in a step: `count` tokens from `sequence.computed` on.
+
+    The last `draft` of them are the beginning of `sequence.draft`, the others are known tokens.
+    """
 
     sequence: Sequence
     count: int
     samples: bool
-    """Whether the last of them is the last known token, so that the next one can be sampled."""
+    """Whether the last known token is among them, so that the next one can be sampled."""
+    draft: int = 0
+    rejected: int = 0
+    """How many of the draft's tokens turned out wrong; said before `Scheduler.advance`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -174,38 +184,70 @@ class Scheduler:
     def plan(self) -> list[Piece]:
         """The pieces of the next step; empty when there is nothing to do."""
         self._pieces, self._fresh = {}, set()
-        for sequence in list(self._running.values()):
-            if sequence.running and not sequence.filling:
-                self._decode(sequence)
-        room = self._budget.room(len(self._pieces))
+        decoding = [one for one in self._running.values() if not one.filling and one.missing > 0]
+        room = self._budget.room(len(decoding))
+        for sequence in decoding:
+            if sequence.running:
+                room -= self._decode(sequence, room)
+        room = max(room, BLOCK_SIZE)
         for lane in _LANES:
             room = self._fill(lane, room)
+        for sequence in decoding:
+            if sequence.draft:
+                self._add_draft(sequence)
         return list(self._pieces.values())
 
     def advance(self, pieces: Seq[Piece], seconds: float) -> None:
         """Note that the pieces are computed: blocks that they completed enter the tree.
 
-        `seconds` is how long the step took.
+        The accepted tokens of a draft must be in `tokens` by now; the slots of those rejected are
+        written again. Sequences that ended meanwhile are passed over. `seconds` is how long the
+        step took.
         """
         self._budget.learn(sum(piece.count for piece in pieces if piece.count > 1), seconds)
         for piece in pieces:
             sequence = piece.sequence
-            sequence.computed += piece.count
-            while len(sequence.digests) * BLOCK_SIZE < sequence.computed // BLOCK_SIZE * BLOCK_SIZE:
-                self._digest_next(sequence)
-            first = (sequence.computed - piece.count) // BLOCK_SIZE
+            if not sequence.running:
+                continue
+            first = sequence.computed // BLOCK_SIZE
+            sequence.computed += piece.count - piece.rejected
             for index in range(first, sequence.computed // BLOCK_SIZE):
+                if index == len(sequence.digests):
+                    self._digest_next(sequence)
                 self.pool.publish(sequence.blocks[index], sequence.digests[index])
 
-    def _decode(self, sequence: Sequence) -> None:
-        if len(sequence.blocks) * BLOCK_SIZE < len(sequence.tokens):
-            while self.pool.available == 0:
+    def _decode(self, sequence: Sequence, room: int) -> int:
+        """Plan what is known and not computed: the last token, before it those that were forced.
+
+        Returns how many tokens beyond one that takes from the budget.
+        """
+        piece = self._cut(sequence, max(room, BLOCK_SIZE))
+        assert piece is not None, "a block always fits"
+        wanted = -(-(sequence.computed + piece.count) // BLOCK_SIZE) - len(sequence.blocks)
+        if wanted > 0:
+            while self.pool.available < wanted:
                 victim = self._youngest()
                 self._preempt(victim)
                 if victim is sequence:
-                    return
-            sequence.blocks += self.pool.take(1)
-        self._pieces[sequence.id] = Piece(sequence, 1, True)
+                    return 0
+            sequence.blocks += self.pool.take(wanted)
+        self._pieces[sequence.id] = piece
+        return piece.count - 1
+
+    def _add_draft(self, sequence: Sequence) -> None:
+        """Try as much of a sequence's draft as needs nobody else's blocks and may be kept."""
+        piece = self._pieces.get(sequence.id)
+        if piece is None or not piece.samples:
+            return
+        end = sequence.computed + piece.count
+        # What follows the draft is sampled, too, and must be within the limit.
+        draft = max(min(len(sequence.draft), sequence.limit - 1 - end), 0)
+        wanted = -(-(end + draft) // BLOCK_SIZE) - len(sequence.blocks)
+        if wanted > 0:
+            sequence.blocks += self.pool.take(min(wanted, self.pool.available))
+            draft = min(draft, len(sequence.blocks) * BLOCK_SIZE - end)
+        piece.draft = draft
+        piece.count += draft
 
     def _fill(self, lane: Lane, room: int) -> int:
         """Give the rest of the budget to the lane's workspaces in turn; returns what is left."""
@@ -332,6 +374,7 @@ class Scheduler:
         del self._running[sequence.id]
         self.pool.release(sequence.blocks)
         sequence.blocks = []
+        sequence.draft = []
         sequence.computed = 0
         sequence.running = sequence.filling = False
         self._pieces.pop(sequence.id, None)
