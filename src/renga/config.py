@@ -27,9 +27,11 @@ TIER_NAMES = ("haiku", "sonnet", "opus")
 T = TypeVar("T")
 
 
-def _setting(default: Any, about: str, *, least: float | None = None) -> Any:
-    """A field with its sentence for the docs table and, for numbers, its least value."""
-    return field(default=default, metadata={"about": about, "least": least})
+def _setting(
+    default: Any, about: str, *, least: float | None = None, most: float = math.inf
+) -> Any:
+    """A field with its sentence for the docs table and, for numbers, its bounds."""
+    return field(default=default, metadata={"about": about, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ServerConfig:
     """The table [server]."""
 
     host: str = _setting("127.0.0.1", "address to listen on; a public one needs a key first")
-    port: int = _setting(8787, "port to listen on; 0 takes a free one", least=0)
+    port: int = _setting(8787, "port to listen on; 0 takes a free one", least=0, most=65_535)
     drain_seconds: float = _setting(
         20.0, "after SIGTERM, how long running requests may go on", least=0
     )
@@ -51,14 +53,31 @@ class BackendConfig:
     name: str = ""
     kind: Literal["local", "scripted"] = _setting("local", "what it is")
     model: str = _setting("shipped:haiku", "local: `shipped:haiku`, or a model folder")
-    threads: int = _setting(0, "local: threads for inference; 0 takes every core", least=0)
-    kv_cache_mb: int = _setting(0, "local: memory for KV blocks in MB; 0 chooses by model", least=0)
-    window: int = _setting(0, "tokens of context; 0 takes the model's, 32,768 at most", least=0)
+    load: bool = _setting(True, "local: whether it is loaded at start; else `renga models load`")
+    threads: int = _setting(0, "local: threads for inference; 0 takes its share of cores", least=0)
+    kv_cache_mb: int = _setting(
+        0, "local: memory for KV blocks in MB; 0 chooses by model and free memory", least=0
+    )
+    kv_precision: Literal["auto", "u8", "bf16", "f32"] = _setting(
+        "auto", "local: how keys and values are kept; `auto` decides by model and speculation"
+    )
+    window: int = _setting(
+        0, "tokens of context, up to the model's own; 0 takes that, 32,768 at most", least=0
+    )
     precision: Literal["serving", "exact"] = _setting(
         "serving", "local: `exact` computes in f32 with f32 KV, slower and bit-stable"
     )
     max_running: int = _setting(32, "local: sequences computed together", least=1)
     max_waiting: int = _setting(256, "local: queue beyond those; a full queue answers 529", least=0)
+    draft_tokens: int = _setting(
+        -1, "local: tokens guessed ahead in a step; 0 never, -1 where it pays", least=-1
+    )
+    cache_share: float = _setting(
+        0.5, "local: share of the KV blocks that cached prefixes may hold", least=0, most=1
+    )
+    cache_minimum_tokens: int = _setting(
+        64, "local: shortest prefix that `cache_control` caches", least=1
+    )
     reply: str | None = _setting(None, "scripted: the answer; absent repeats the last user turn")
     first_delay_ms: float = _setting(0.0, "scripted: wait before the answer, in ms", least=0)
     token_delay_ms: float = _setting(0.0, "scripted: wait before each token, in ms", least=0)
@@ -290,7 +309,8 @@ def _value(value: Any, hint: Any, where: str) -> Any:
 
 
 def _words(hint: type) -> str:
-    return {int: "a whole number", float: "a number", str: "a string"}[hint]
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+    return names[hint]
 
 
 def _overlay(section: T, name: str, env: Mapping[str, str]) -> T:
@@ -312,14 +332,26 @@ def _parsed(text: str, hint: Any, variable: str) -> Any:
 
 
 def _check(section: T, where: str) -> T:
-    """Least values of numbers."""
+    """Bounds of numbers, and settings that exclude each other."""
     for setting in fields(typing.cast(Any, section)):
         least, value = setting.metadata.get("least"), getattr(section, setting.name)
-        if least is not None and not least <= value < math.inf:
-            raise SetupError(f"{where}{setting.name} = {value}; accepted: {least} or more")
-    if isinstance(section, ServerConfig) and section.port > 65_535:
-        raise SetupError(f"{where}port = {section.port}; accepted: 0 to 65535")
+        if least is None:
+            continue
+        most = setting.metadata["most"]
+        if not least <= value <= most or value == math.inf:
+            accepted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+            raise SetupError(f"{where}{setting.name} = {value}; accepted: {accepted}")
+    if isinstance(section, BackendConfig) and section.precision == "exact":
+        _agree_on_exact(section, where)
     return section
+
+
+def _agree_on_exact(backend: BackendConfig, where: str) -> None:
+    if backend.kv_precision not in ("auto", "f32"):
+        raise SetupError(
+            f"{where}kv_precision = {backend.kv_precision!r} with precision = 'exact'",
+            "accepted: auto, f32; exact arithmetic keeps keys and values in f32",
+        )
 
 
 def settings() -> list[tuple[str, str, str, str]]:

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 
 from renga.engine.batch import Batch, gather
+from renga.engine.blocks import BLOCK_SIZE
+from renga.engine.memory import stored_precision, token_bytes
 from renga.engine.messages import EngineSettings
 from renga.engine.model import Model, ModelError, ModelFiles
 from renga.engine.scheduler import Piece, Sequence
@@ -65,6 +68,35 @@ def test_without_a_setting_two_windows_or_as_many_as_fit_in_420_mib(folder):
     one = -(-model.window // model.block_size)
     fit = 420 * 2**20 // (model.kv_bytes // model.blocks)
     assert model.blocks == max(one, min(2 * one, fit))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kv_precision": "u8"},
+        {"kv_precision": "bf16"},
+        {"kv_precision": "f32"},
+        {"precision": "exact"},
+        {"precision": "exact", "kv_precision": "f32"},
+        {},
+    ],
+)
+def test_a_token_takes_as_much_memory_as_was_said_before(folder, settings):
+    model = _model(folder, kv_bytes=30_000_000, **settings)
+    stored = stored_precision(EngineSettings(model=str(folder), **settings))
+    said = token_bytes(json.loads((folder / "config.json").read_text()), stored)
+    assert said is not None
+    factor = 2 if stored == "bf16" and not _computes_in_bf16() else 1
+    assert model.kv_bytes == model.blocks * BLOCK_SIZE * said * factor
+
+
+def _computes_in_bf16() -> bool:
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.parametrize("config", [{}, {"num_hidden_layers": "two"}, {"num_hidden_layers": 2}])
+def test_a_config_without_the_shape_tells_no_memory(config):
+    assert token_bytes(config, "u8") is None
 
 
 def test_threads_are_the_ones_asked_for(folder):

@@ -229,6 +229,9 @@ class LocalBackend:
             max_waiting=config.max_waiting,
             kv_bytes=config.kv_cache_mb * 1_000_000 or None,
             window=config.window or model.window,
+            kv_precision=config.kv_precision,
+            draft_tokens=None if config.draft_tokens < 0 else config.draft_tokens,
+            cache_share=config.cache_share,
         )
 
     def _check_window(self, model: ModelFolder) -> None:

@@ -18,6 +18,7 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from renga.engine.batch import Batch
 from renga.engine.blocks import BLOCK_SIZE
+from renga.engine.memory import stored_precision
 from renga.engine.messages import EngineSettings, Precision
 
 _WINDOW_CEILING = 32_768
@@ -33,12 +34,9 @@ _EVERYWHERE: dict[str, Any] = {
 }
 _PROPERTIES: dict[Precision, dict[str, Any]] = {
     "serving": {},
-    # Measured: with these a batch, a chunk border or a reused block changes no greedy token.
-    "exact": {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "KV_CACHE_PRECISION": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-    },
+    # Measured: with these, and keys and values in f32 as well, a batch, a chunk border or a reused
+    # block changes no greedy token.
+    "exact": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0},
 }
 
 
@@ -124,13 +122,25 @@ def _compile(folder: Path, settings: EngineSettings) -> ov.CompiledModel:
         model = core.read_model(folder / "openvino_model.xml")
         paged_attention_transformation(model)
         _sample_rows_only(model)
-        properties = {**_EVERYWHERE, **_PROPERTIES[settings.precision]}
+        properties = {**_EVERYWHERE, **_PROPERTIES[settings.precision], **_stored(core, settings)}
         if settings.threads:
             properties["INFERENCE_NUM_THREADS"] = settings.threads
         return core.compile_model(model, "CPU", properties)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(f"{folder}: not a causal model that can be served: {reason}") from error
+
+
+def _stored(core: ov.Core, settings: EngineSettings) -> dict[str, Any]:
+    """How keys and values are kept. Unless they are quantized, attention computes as they are."""
+    stored = stored_precision(settings)
+    if stored == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        # No bf16 arithmetic here: f32 has what bf16 is chosen for, at twice the memory.
+        stored = "f32"
+    properties: dict[str, Any] = {"KV_CACHE_PRECISION": stored}
+    if stored != "u8":
+        properties["INFERENCE_PRECISION_HINT"] = stored
+    return properties
 
 
 def _sample_rows_only(model: ov.Model) -> None:
