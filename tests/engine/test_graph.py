@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from renga.engine.checkpoint import CheckpointError, read_config, read_weights, write_weights
 from renga.engine.graph import build, convert, random_weights
@@ -63,6 +63,25 @@ def test_logits_equal_those_of_transformers_also_over_two_calls(config):
     first = graph.run(ids[:, :30], np.ones((2, 30), np.int64), places[:, :30])
     second = graph.run(ids[:, 30:], np.ones((2, 50), np.int64), places[:, 30:])
     got = np.concatenate([first, second], axis=1)
+    assert np.abs(got - expected).max() < 2e-3 * np.abs(expected).max()
+
+
+def test_heads_are_normed_where_the_checkpoint_has_such_norms():
+    weights = random_weights(GROUPED, seed=6)
+    random = np.random.default_rng(7)
+    for layer in range(GROUPED["num_hidden_layers"]):
+        for name in ("q_norm", "k_norm"):
+            gain = random.uniform(0.5, 2, GROUPED["head_dim"])
+            weights[f"model.layers.{layer}.self_attn.{name}.weight"] = gain.astype(np.float32)
+    names = {k: v for k, v in GROUPED.items() if k not in ("architectures", "model_type")}
+    reference = Qwen3ForCausalLM(Qwen3Config(**names, attention_bias=False)).eval()
+    state = {name: torch.from_numpy(value) for name, value in weights.items()}
+    assert not reference.load_state_dict(state, strict=False).unexpected_keys
+    ids = random.integers(0, 600, (1, 40))
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(ids)).logits.numpy()
+    graph = _Stateful(build(GROUPED, weights, weight_bits=None))
+    got = graph.run(ids, np.ones((1, 40), np.int64), np.arange(40)[None])
     assert np.abs(got - expected).max() < 2e-3 * np.abs(expected).max()
 
 

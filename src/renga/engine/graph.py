@@ -1,4 +1,4 @@
-"""A Llama checkpoint as an OpenVINO model, written with the opset alone: no torch, no exporter.
+"""A Llama or Qwen3 checkpoint as an OpenVINO model, by the opset alone: no torch, no exporter.
 
 The model is stateful and has the inputs and outputs that exported causal models have (`input_ids`,
 `attention_mask`, `position_ids`, `beam_idx` -> `logits`), so `openvino_genai` runs it, and its
@@ -93,7 +93,7 @@ def build(
     *,
     weight_bits: int | None = 8,
 ) -> ov.Model:
-    """The stateful model of a Llama configuration and its weights (Hugging Face names).
+    """The stateful model of a configuration and its weights (Hugging Face names).
 
     `weight_bits` 8 stores matrices as int8 with a scale per row; None keeps them float32.
     """
@@ -146,20 +146,21 @@ class _Builder:
     def model(self) -> ov.Model:
         """The whole graph."""
         self._inputs()
+        width = self.shape.hidden
         hidden = op.gather(
-            self._matrix(["model.embed_tokens.weight"], [self.shape.vocab], self.shape.hidden),
+            self._matrix(["model.embed_tokens.weight"], [self.shape.vocab], width),
             op.convert(self.ids, "i32"),
             _int(0),
         )
         for layer in range(self.shape.layers):
             at = f"model.layers.{layer}."
-            normed = self._norm(hidden, at + "input_layernorm.weight")
+            normed = self._norm(hidden, at + "input_layernorm.weight", width)
             hidden = op.add(hidden, self._attention(normed, layer))
-            normed = self._norm(hidden, at + "post_attention_layernorm.weight")
+            normed = self._norm(hidden, at + "post_attention_layernorm.weight", width)
             hidden = op.add(hidden, self._feed_forward(normed, at + "mlp."))
-        hidden = self._norm(hidden, "model.norm.weight")
+        hidden = self._norm(hidden, "model.norm.weight", width)
         head = "model.embed_tokens.weight" if self.shape.tied else "lm_head.weight"
-        logits = self._linear(hidden, [head], [self.shape.vocab], self.shape.hidden)
+        logits = self._linear(hidden, [head], [self.shape.vocab], width)
         logits.output(0).set_names({"logits"})
         result = op.result(logits)
         result.set_friendly_name("logits")
@@ -208,7 +209,8 @@ class _Builder:
     def _attention(self, hidden: ov.Node, layer: int) -> ov.Node:
         shape, at = self.shape, f"model.layers.{layer}.self_attn."
         query, key, value = self._queries_keys_values(hidden, at)
-        query, key = self._rotate(query), self._rotate(key)
+        query = self._rotate(self._norm_heads(query, at + "q_norm.weight"))
+        key = self._rotate(self._norm_heads(key, at + "k_norm.weight"))
         keys = self._repeat(self._remember(key, f"past_key_values.{layer}.key"))
         values = self._repeat(self._remember(value, f"past_key_values.{layer}.value"))
         mixed = op.scaled_dot_product_attention(query, keys, values, self.attention_bias)
@@ -283,10 +285,14 @@ class _Builder:
         up = self._linear(hidden, [at + "up_proj.weight"], [inner], width)
         return self._linear(op.multiply(gate, up), [at + "down_proj.weight"], [width], inner)
 
-    def _norm(self, hidden: ov.Node, name: str) -> ov.Node:
+    def _norm_heads(self, heads: ov.Node, name: str) -> ov.Node:
+        """Each head by itself, where the checkpoint has such a norm (Qwen3); else as they are."""
+        return self._norm(heads, name, self.shape.head_dim) if name in self.weights else heads
+
+    def _norm(self, hidden: ov.Node, name: str, width: int) -> ov.Node:
         mean = op.reduce_mean(op.power(hidden, _float(2.0)), _ints(-1), True)
         scale = op.divide(_float(1.0), op.sqrt(op.add(mean, _float(self.shape.eps))))
-        gain = self._weight(name, (self.shape.hidden,)).reshape(1, 1, -1)
+        gain = self._weight(name, (width,)).reshape(1, 1, -1)
         return op.multiply(op.constant(gain), op.multiply(hidden, scale))
 
     def _linear(self, hidden: ov.Node, names: list[str], rows: list[int], columns: int) -> ov.Node:
