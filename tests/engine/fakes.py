@@ -6,12 +6,58 @@ would read is exactly what its sequence wrote or may share.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from renga.engine.batch import Batch
-from renga.engine.blocks import BLOCK_SIZE
+from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
 from renga.engine.scheduler import Piece
+
+
+def chain(salt: str, tokens: list[int]) -> list[bytes]:
+    """The digests of all whole blocks of a text, in order."""
+    digests: list[bytes] = []
+    grow_chain(digests, salt, tokens, len(tokens) // BLOCK_SIZE)
+    return digests
+
+
+class WatchedPool(BlockPool):
+    """A pool that tells who holds a block, and whether the tree knows it."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__(blocks)
+        self.holders = [0] * blocks
+        self.published: set[int] = set()
+
+    def hold(self, digests: Iterable[bytes]) -> list[int]:
+        held = super().hold(digests)
+        assert self.published.issuperset(held)
+        for block in held:
+            self.holders[block] += 1
+        return held
+
+    def take(self, count: int) -> list[int]:
+        taken = super().take(count)
+        self.published.difference_update(taken)
+        for block in taken:
+            assert not self.holders[block], "a held block was given away"
+            self.holders[block] = 1
+        return taken
+
+    def publish(self, block: int, digest: bytes) -> None:
+        super().publish(block, digest)
+        held = super().hold([digest])
+        super().release(held)
+        if held == [block]:
+            self.published.add(block)
+
+    def release(self, blocks: Sequence[int]) -> None:
+        super().release(blocks)
+        for block in blocks:
+            self.holders[block] -= 1
+            assert self.holders[block] >= 0, "a block was released twice"
 
 
 class PrefixCache:

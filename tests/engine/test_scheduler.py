@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from renga.engine.blocks import BLOCK_SIZE, BlockPool
+from renga.engine.blocks import BLOCK_SIZE
 from renga.engine.scheduler import Piece, Scheduler, Sequence
-from tests.engine.fakes import PrefixCache
+from tests.engine.fakes import PrefixCache, WatchedPool
 
 STEP_TOKENS = 96
 
@@ -34,7 +34,7 @@ class Bench:
     """A scheduler with a make-believe model, and the rules that must hold after every step."""
 
     def __init__(self, blocks: int = 24, max_running: int = 4, max_waiting: int = 1_000) -> None:
-        self.pool = BlockPool(blocks)
+        self.pool = WatchedPool(blocks)
         self.now = 0.0
         self.token_seconds = 0.0001
         self.scheduler = Scheduler(
@@ -132,8 +132,8 @@ class Bench:
         assert end < sequence.limit or not piece.draft
         for index in range(sequence.computed // BLOCK_SIZE, (end - 1) // BLOCK_SIZE + 1):
             block = sequence.blocks[index]
-            assert self.pool.holders(block) == 1, "a block is shared with its writer"
-            assert not self.pool.is_published(block), "a block in the tree is written"
+            assert self.pool.holders[block] == 1, "a block is shared with its writer"
+            assert block not in self.pool.published, "a block in the tree is written"
 
     def check_books(self) -> None:
         held: dict[int, int] = {}
@@ -141,7 +141,7 @@ class Bench:
             for block in sequence.blocks:
                 held[block] = held.get(block, 0) + 1
         assert self.pool.available + len(held) == self.pool.blocks, "a block is lost"
-        assert all(self.pool.holders(block) == count for block, count in held.items())
+        assert all(self.pool.holders[block] == count for block, count in held.items())
         assert self.scheduler.running + self.scheduler.waiting == len(self.live)
 
     def finish(self, limit: int = 20_000) -> None:

@@ -2,8 +2,8 @@
 
 A block is known by a digest of the workspace's salt and every token up to its end, so a chain of
 digests is a path of the tree and equal digests mean equal contents. Owned rules: only whole blocks
-are in the tree; a block in the tree is never written again; a block lives while a sequence holds
-it, and when none does it is evicted least recently used first, a child before its parent.
+are in the tree; a block in the tree is never written again; a block lives while a sequence or a pin
+holds it, and when none does it is evicted least recently used first, a child before its parent.
 """
 
 from array import array
@@ -28,14 +28,12 @@ def extend(parent: bytes, tokens: Sequence[int]) -> bytes:
     return blake2b(parent + array("I", tokens).tobytes(), digest_size=16).digest()
 
 
-def chain(salt: str, tokens: Sequence[int], size: int = BLOCK_SIZE) -> list[bytes]:
-    """The digests of all whole blocks of a text, in order."""
-    digests: list[bytes] = []
-    last = root(salt)
-    for begin in range(0, len(tokens) - size + 1, size):
-        last = extend(last, tokens[begin : begin + size])
+def grow_chain(digests: list[bytes], salt: str, tokens: Sequence[int], blocks: int) -> None:
+    """Append to the digests of a text's first blocks until there are so many; all are whole."""
+    last = digests[-1] if digests else root(salt)
+    for begin in range(len(digests) * BLOCK_SIZE, blocks * BLOCK_SIZE, BLOCK_SIZE):
+        last = extend(last, tokens[begin : begin + BLOCK_SIZE])
         digests.append(last)
-    return digests
 
 
 class BlockPool:
@@ -56,8 +54,17 @@ class BlockPool:
 
     @property
     def cached(self) -> int:
-        """Blocks that no sequence holds but whose prefix could still be reused."""
+        """Blocks that nobody holds but whose prefix could still be reused."""
         return len(self._unused)
+
+    def known(self, digests: Iterable[bytes]) -> int:
+        """How many blocks the longest known beginning of a chain has."""
+        count = 0
+        for digest in digests:
+            if digest not in self._block_of:
+                break
+            count += 1
+        return count
 
     def hold(self, digests: Iterable[bytes]) -> list[int]:
         """Hold the blocks of the longest known beginning of a chain, and return them."""
@@ -95,7 +102,7 @@ class BlockPool:
             self._digest_of[block] = digest
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Let go of a sequence's blocks, given in the order of its text."""
+        """Let go of held blocks, given in the order of their text."""
         for block in reversed(blocks):
             self._holders[block] -= 1
             if self._holders[block]:
@@ -104,11 +111,3 @@ class BlockPool:
                 self._unused[block] = None
             else:
                 self._blank.append(block)
-
-    def holders(self, block: int) -> int:
-        """How many sequences hold a block."""
-        return self._holders[block]
-
-    def is_published(self, block: int) -> bool:
-        """Whether a block is in the tree, so that others may hold it."""
-        return block in self._digest_of

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
-from renga.engine.blocks import BLOCK_SIZE, BlockPool, extend, root
+from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
 from renga.engine.messages import Lane
 
 # A prompt with more tokens than this to go lets a shorter one of its workspace go beside it.
@@ -211,9 +211,9 @@ class Scheduler:
                 continue
             first = sequence.computed // BLOCK_SIZE
             sequence.computed += piece.count - piece.rejected
-            for index in range(first, sequence.computed // BLOCK_SIZE):
-                if index == len(sequence.digests):
-                    self._digest_next(sequence)
+            whole = sequence.computed // BLOCK_SIZE
+            grow_chain(sequence.digests, sequence.workspace, sequence.tokens, whole)
+            for index in range(first, whole):
                 self.pool.publish(sequence.blocks[index], sequence.digests[index])
 
     def _decode(self, sequence: Sequence, room: int) -> int:
@@ -308,8 +308,7 @@ class Scheduler:
             return None
         # At least one token must be computed: the next is sampled from its logits.
         whole = (len(sequence.tokens) - 1) // BLOCK_SIZE
-        while len(sequence.digests) < whole:
-            self._digest_next(sequence)
+        grow_chain(sequence.digests, sequence.workspace, sequence.tokens, whole)
         held = self.pool.hold(sequence.digests[:whole])
         following = sequence.digests[len(held)] if len(held) < whole else b""
         if following in self._fresh or turn.computes(following):
@@ -387,12 +386,6 @@ class Scheduler:
     def _drop_idle(self, sequence: Sequence, turn: _Turn) -> None:
         if not turn.filling and not turn.waiting:
             self._turns[sequence.lane].pop(sequence.workspace, None)
-
-    @staticmethod
-    def _digest_next(sequence: Sequence) -> None:
-        begin = len(sequence.digests) * BLOCK_SIZE
-        parent = sequence.digests[-1] if sequence.digests else root(sequence.workspace)
-        sequence.digests.append(extend(parent, sequence.tokens[begin : begin + BLOCK_SIZE]))
 
 
 class _Budget:
