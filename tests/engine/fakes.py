@@ -99,3 +99,6 @@ class CountingModel:
             chosen = (last + 1) % self.vocab if self.next_token is None else self.next_token
             logits[row, chosen] = 20.0
         return logits
+
+    def copy_block(self, source: int, target: int) -> None:
+        """It keeps no keys and values."""

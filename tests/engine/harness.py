@@ -11,10 +11,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from renga.engine.batch import Batch
-from renga.engine.engine import Engine, Language, Logits
+from renga.engine.engine import Engine, Logits
 from renga.engine.grammar import Grammars
 from renga.engine.messages import EngineSettings, Finished, Output, Refused, Started, Submit
 from renga.engine.model import Model, ModelFiles
+from renga.engine.request import Language
 from renga.engine.text import Vocabulary
 from tests.tiny_model import write_model
 

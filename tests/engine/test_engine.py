@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 
-from renga.engine.engine import Engine, Language
+from renga.engine.engine import Engine
 from renga.engine.grammar import Grammars
 from renga.engine.messages import (
     EngineSettings,
@@ -24,6 +24,7 @@ from renga.engine.messages import (
     Started,
     Submit,
 )
+from renga.engine.request import Language
 from renga.engine.text import Vocabulary
 from tests.engine.fakes import CountingModel
 from tests.engine.harness import NAMES, Workbench, model_folder, run
@@ -109,7 +110,7 @@ def test_generation_that_reaches_the_window_says_so(words):
         ({"prompt": [5] * 64}, "prompt is too long: 64 tokens > 63 maximum"),
         ({"prompt": [600]}, "token ids from 0 to 599"),
         ({"prompt": [-1]}, "token ids from 0 to 599"),
-        ({"max_tokens": 0}, "max_tokens: 0; at least 1"),
+        ({"max_tokens": -1}, "max_tokens: -1; 0 (the prompt alone)"),
         ({"temperature": -1.0}, "temperature: -1.0"),
         ({"temperature": float("nan")}, "temperature: nan"),
         ({"temperature": float("inf")}, "temperature: inf"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from renga.engine.engine import Engine, Language
+from renga.engine.engine import Engine
 from renga.engine.grammar import Grammars
 from renga.engine.messages import (
     LENGTH_BYTES,
@@ -31,6 +31,7 @@ from renga.engine.messages import (
     read_from_engine,
 )
 from renga.engine.process import Outbox, read_all, serve
+from renga.engine.request import Language
 from renga.engine.text import Vocabulary
 from tests.engine.fakes import CountingModel
 from tests.tiny_model import write_words

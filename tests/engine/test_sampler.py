@@ -17,7 +17,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from renga.engine.sampler import Draw, sample
+from renga.engine.sampler import Draw, pick
+
+
+def sample(rows, draws: list[Draw]) -> list[int]:
+    return [pick(row, draw) for row, draw in zip(rows, draws, strict=True)]
 
 
 def _draw(seed: int = 0, **changes) -> Draw:

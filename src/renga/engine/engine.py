@@ -5,33 +5,39 @@ with exactly one `Finished` or `Refused`; a step that raises ends its own sequen
 It knows no processes and no pipes: `process.py` drives it.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from renga.engine.batch import Batch, gather
-from renga.engine.blocks import BlockPool
-from renga.engine.grammar import GrammarError, GrammarMask, Grammars
+from renga.engine.blocks import BLOCK_SIZE, BlockPool
+from renga.engine.grammar import GrammarError
+from renga.engine.memory import stored_precision
 from renga.engine.messages import (
     EngineSettings,
     Finished,
     FromEngine,
-    Output,
     Reason,
     Refused,
+    Score,
     Started,
     Stats,
     Submit,
 )
-from renga.engine.sampler import Draw, sample
-from renga.engine.scheduler import Piece, Scheduler, Sequence
-from renga.engine.text import TextStream, Vocabulary
+from renga.engine.request import Language, Request, wrong_prompt, wrong_submit
+from renga.engine.sampler import Draw, largest
+from renga.engine.scheduler import Piece, Scheduler
+from renga.engine.scoring import Scoring, TailSequence, wrong_continuations
 
 Logits = npt.NDArray[np.float32]
+
+# Measured on the shipped model: up to about so many tokens a step takes little longer for each one
+# more; beyond, as much longer as a step of its own. Guesses fill what decodes leave of them.
+_CHEAP_ROWS = 16
+# How many tokens are guessed for one sequence where the settings leave it open.
+_DRAFT_TOKENS = 8
 
 
 class Runs(Protocol):
@@ -44,36 +50,8 @@ class Runs(Protocol):
     def forward(self, batch: Batch) -> Logits:
         """The logits of the batch's rows; valid until the next call."""
 
-
-@dataclass(frozen=True)
-class Language:
-    """What turns tokens into text and grammars into masks, and which tokens end a turn."""
-
-    vocabulary: Vocabulary
-    grammars: Grammars
-    end_ids: frozenset[int]
-
-
-class Request(Sequence):
-    """A sequence with what its answer needs: how it is drawn, its text, its grammar."""
-
-    __slots__ = ("draw", "grammar", "max_tokens", "started", "text")
-
-    def __init__(self, submit: Submit, window: int, draw: Draw, language: Language) -> None:
-        super().__init__(
-            id=submit.id,
-            workspace=submit.salt,
-            lane=submit.lane,
-            tokens=list(submit.prompt),
-            limit=min(len(submit.prompt) + submit.max_tokens, window),
-        )
-        self.draw = draw
-        self.max_tokens = submit.max_tokens
-        self.started = False
-        self.text = TextStream(language.vocabulary, submit.stop)
-        self.grammar: GrammarMask | None = None
-        if submit.grammar is not None:
-            self.grammar = language.grammars.compile(submit.grammar)
+    def copy_block(self, source: int, target: int) -> None:
+        """Make the keys and values of one block those of another."""
 
 
 class Engine:
@@ -101,35 +79,45 @@ class Engine:
             step_seconds=settings.step_seconds,
             clock=clock,
         )
-        self._requests: dict[str, Request] = {}
+        self._step_tokens = settings.step_tokens
+        # What a wrong guess left in a quantized block would disturb the tokens beside it.
+        self._apart = stored_precision(settings) != "u8"
+        wanted = _DRAFT_TOKENS if settings.draft_tokens is None else settings.draft_tokens
+        self._draft_tokens = wanted if self._apart else 0
+        self._requests: dict[str, Request | Scoring] = {}
+        self._scorings: dict[str, Scoring] = {}
         self._steps = self._prompt_tokens = self._reused_tokens = self._output_tokens = 0
+        self._drafted_tokens = self._accepted_tokens = 0
+        self._model_seconds = self._step_seconds = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether a step would do something."""
         return bool(self._requests)
 
-    def submit(self, submit: Submit) -> list[FromEngine]:
+    def submit(self, message: Submit | Score) -> list[FromEngine]:
         """Take a request; what is wrong with it, or a full queue, is answered at once."""
-        if submit.id in self._requests:
-            return [_failed(submit, f"id: {submit.id!r} is in use")]
-        wrong = self._wrong(submit)
+        if message.id in self._requests:
+            return [_failed(message, f"id: {message.id!r} is in use")]
+        wrong = self._wrong(message)
         if wrong:
-            return [_failed(submit, wrong)]
+            return [_failed(message, wrong)]
         try:
-            request = Request(submit, self._model.window, self._draw(submit), self._language)
+            request = self._request(message)
         except GrammarError as error:
-            return [_failed(submit, str(error), "grammar")]
+            return [_failed(message, str(error), "grammar")]
         retry_after = self._scheduler.submit(request)
         if retry_after is not None:
-            return [Refused(submit.id, "overloaded", retry_after)]
+            return [Refused(message.id, "overloaded", retry_after)]
         self._requests[request.id] = request
+        if isinstance(request, Scoring):
+            self._scorings[request.id] = request
         return []
 
-    def prepare(self, submit: Submit) -> None:
+    def prepare(self, message: Submit | Score) -> None:
         """What takes long in a `submit` that follows. The one method for another thread."""
-        if submit.grammar is not None:
-            self._language.grammars.prepare(submit.grammar)
+        if isinstance(message, Submit) and message.grammar is not None:
+            self._language.grammars.prepare(message.grammar)
 
     def cancel(self, id: str) -> list[FromEngine]:
         """End a request and free what it holds; nothing if it is not there (any more)."""
@@ -138,22 +126,26 @@ class Engine:
 
     def step(self) -> list[FromEngine]:
         """Advance every sequence that has its turn, and say what came of it."""
+        begun = self._clock()
+        self._guess()
         pieces = self._scheduler.plan()
-        if not pieces:
+        tails = self._plan_tails(pieces) if self._scorings else []
+        if not pieces and not tails:
             return self._starved()
         events: list[FromEngine] = []
+        sequences = {piece.sequence.id: None for piece in pieces + tails if piece.samples}
         try:
-            begun = self._clock()
-            logits = self._model.forward(gather(pieces))
-            self._scheduler.advance(pieces, self._clock() - begun)
-            sampled, rows = self._apply_grammars(pieces, logits, events)
-            tokens = sample(rows, [request.draw for request in sampled])
+            seconds = self._run(pieces + tails)
         except Exception as error:  # noqa: BLE001 - whatever a step raises must not end the loop
-            self._fail(pieces, error, events)
+            self._fail(pieces + tails, error, events)
             return events
-        for request, token in zip(sampled, tokens, strict=True):
-            self._publish(request, token, events)
+        own = sum(piece.count for piece in pieces)
+        share = own / (own + sum(piece.count for piece in tails))
+        self._scheduler.advance(pieces, seconds * share)
+        for id in sequences:
+            self._publish(self._requests[id], events)
         self._steps += 1
+        self._step_seconds += self._clock() - begun
         return events
 
     def stats(self) -> Stats:
@@ -169,20 +161,28 @@ class Engine:
             prompt_tokens=self._prompt_tokens,
             reused_tokens=self._reused_tokens,
             output_tokens=self._output_tokens,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
+            model_seconds=self._model_seconds,
+            step_seconds=self._step_seconds,
         )
 
-    def _wrong(self, submit: Submit) -> str | None:
+    def _wrong(self, message: Submit | Score) -> str | None:
         """What makes a request impossible, as a sentence."""
         window, vocab = self._model.window, self._model.vocab
-        if not submit.prompt:
-            return "prompt: it is empty; at least one token is expected"
-        if len(submit.prompt) >= window:
-            return f"prompt is too long: {len(submit.prompt)} tokens > {window - 1} maximum"
-        if submit.max_tokens < 1:
-            return f"max_tokens: {submit.max_tokens}; at least 1 is expected"
-        if not 0 <= min(submit.prompt) <= max(submit.prompt) < vocab:
-            return f"prompt: token ids from 0 to {vocab - 1} are expected"
-        return _wrong_sampling(submit)
+        wrong = wrong_prompt(message.prompt, window, vocab)
+        if wrong is None and isinstance(message, Submit):
+            return wrong_submit(message)
+        if wrong is None and isinstance(message, Score):
+            return wrong_continuations(message, window, vocab)
+        return wrong
+
+    def _request(self, message: Submit | Score) -> Request | Scoring:
+        window = self._model.window
+        if isinstance(message, Score):
+            return Scoring(message, window)
+        draw = self._draw(message)
+        return Request(message, window, draw, self._language, self._draft_tokens)
 
     def _draw(self, submit: Submit) -> Draw:
         seed = self._entropy() if submit.seed is None else submit.seed
@@ -194,63 +194,82 @@ class Engine:
             min_p=submit.min_p,
         )
 
-    def _apply_grammars(
-        self, pieces: list[Piece], logits: Logits, events: list[FromEngine]
-    ) -> tuple[list[Request], Logits]:
-        """Set the masks; whom to sample from which rows, without those whose grammar broke."""
-        sampled: list[Request] = []
-        rows: list[int] = []
-        for row, request in enumerate(_request(piece) for piece in pieces if piece.samples):
-            if request.grammar is not None:
-                try:
-                    request.draw.allowed = request.grammar.allowed()
-                except GrammarError as error:
-                    events.append(self._finish(request, "grammar", str(error)))
-                    continue
-            sampled.append(request)
-            rows.append(row)
-        return sampled, logits if len(rows) == len(logits) else logits[rows]
+    def _guess(self) -> None:
+        """Let the running sequences guess ahead, as far as that costs a step little."""
+        room = _CHEAP_ROWS - self._scheduler.running if self._draft_tokens else 0
+        if room <= 0:
+            return
+        for request in self._requests.values():
+            if request.running and not request.filling and isinstance(request, Request):
+                room -= request.guess(room)
 
-    def _publish(self, request: Request, token: int, events: list[FromEngine]) -> None:
-        """Append a token to its sequence and say so, and end the sequence where it is the last."""
-        request.tokens.append(token)
-        self._output_tokens += 1
+    def _plan_tails(self, pieces: list[Piece]) -> list[Piece]:
+        """The pieces of the scores whose prompts are computed, in what the budget leaves."""
+        room = max(self._step_tokens - sum(piece.count for piece in pieces), BLOCK_SIZE)
+        tails: list[Piece] = []
+        for scoring in self._scorings.values():
+            if not scoring.running:
+                scoring.release(self._pool, all=True)
+            elif scoring.begun:
+                planned = scoring.plan(room, self._pool, self._model.copy_block)
+                room -= sum(piece.count for piece in planned)
+                tails += planned
+        return tails
+
+    def _run(self, pieces: list[Piece]) -> float:
+        """Compute the pieces and let every sequence take what came out; the model's seconds."""
+        batch = gather(pieces, apart=self._apart)
+        begun = self._clock()
+        logits = self._model.forward(batch)
+        seconds = self._clock() - begun
+        self._model_seconds += seconds
+        sampling = [piece for piece in pieces if piece.samples]
+        best = largest(logits) if any(_following(piece).plain for piece in sampling) else []
+        row = 0
+        for piece in sampling:
+            end = row + piece.draft + 1
+            sequence = _following(piece)
+            held = sequence.follow(logits[row:end], best[row:end], piece.draft)
+            piece.rejected = piece.draft - held
+            if isinstance(sequence, Request):
+                self._drafted_tokens += piece.draft
+                self._accepted_tokens += held
+            row = end
+        return seconds
+
+    def _publish(self, request: Request | Scoring, events: list[FromEngine]) -> None:
+        """Say what a step added to an answer, and end it where that was the last."""
         if not request.started:
             request.started = True
             self._prompt_tokens += request.prompt_length
             self._reused_tokens += request.reused
             events.append(Started(request.id, request.prompt_length, request.reused))
-        ends = token in self._language.end_ids
-        text = "" if ends else request.text.push(token)
-        error = None
-        try:
-            reason = "end_turn" if ends else self._reason_to_end(request, token)
-        except GrammarError as broken:
-            reason, error = "grammar", str(broken)
-        if reason is not None:
-            text += request.text.finish()
-        events.append(Output(request.id, [token], text))
-        if reason is not None:
-            events.append(self._finish(request, reason, error))
+        if isinstance(request, Scoring):
+            request.release(self._pool)
+            if request.done:
+                events.append(request.scored())
+                events.append(self._finish(request, "end_turn"))
+            return
+        if request.added:
+            output = request.output()
+            self._output_tokens += len(output.tokens)
+            events.append(output)
+        if request.ended is not None:
+            events.append(self._finish(request, request.ended, request.error))
 
-    def _reason_to_end(self, request: Request, token: int) -> Reason | None:
-        if request.text.stopped is not None:
-            return "stop_sequence"
-        if request.grammar is not None:
-            request.grammar.accept(token)
-            if request.grammar.complete:
-                return "end_turn"
-        if request.generated == request.max_tokens:
-            return "max_tokens"
-        return "window" if len(request.tokens) >= request.limit else None
-
-    def _finish(self, request: Request, reason: Reason, error: str | None = None) -> Finished:
+    def _finish(
+        self, request: Request | Scoring, reason: Reason, error: str | None = None
+    ) -> Finished:
         del self._requests[request.id]
+        if isinstance(request, Scoring):
+            del self._scorings[request.id]
+            request.release(self._pool, all=True)
         self._scheduler.end(request.id)
+        stopped = request.text.stopped if isinstance(request, Request) else None
         return Finished(
             id=request.id,
             reason=reason,
-            stop_sequence=request.text.stopped if reason == "stop_sequence" else None,
+            stop_sequence=stopped if reason == "stop_sequence" else None,
             prompt_tokens=request.prompt_length,
             reused_tokens=request.reused,
             output_tokens=request.generated,
@@ -260,43 +279,38 @@ class Engine:
     def _fail(self, pieces: list[Piece], error: Exception, events: list[FromEngine]) -> None:
         """End every sequence of a step that raised: what its blocks hold now is unknown."""
         sentence = f"the step failed: {type(error).__name__}: {error}"
-        events += [
-            self._finish(_request(piece), "error", sentence)
-            for piece in pieces
-            if piece.sequence.id in self._requests
-        ]
+        for id in {piece.sequence.id: None for piece in pieces}:
+            request = self._requests[id]
+            if isinstance(request, Request) and request.added:
+                output = request.output()
+                self._output_tokens += len(output.tokens)
+                events.append(output)
+            events.append(self._finish(request, "error", sentence))
 
     def _starved(self) -> list[FromEngine]:
-        """Nothing runs, yet somebody waits: the blocks there are cannot hold it."""
-        if self._scheduler.running or not self._requests:
+        """Nothing can be computed, yet somebody waits: the blocks there are cannot hold it."""
+        begun = [scoring for scoring in self._scorings.values() if scoring.begun]
+        if begun:
+            # Each has its prompt's blocks, and none finds any for its tails.
+            request: Request | Scoring = begun[-1]
+        elif self._scheduler.running or not self._requests:
             return []
-        request = next(iter(self._requests.values()))
+        else:
+            request = next(iter(self._requests.values()))
         return [self._finish(request, "error", "the engine has too few blocks for this request")]
 
 
-def _wrong_sampling(submit: Submit) -> str | None:
-    if not 0 <= submit.temperature < math.inf:
-        return f"temperature: {submit.temperature}; a finite number of at least 0 is expected"
-    if not 0 < submit.top_p <= 1:
-        return f"top_p: {submit.top_p}; above 0 and at most 1 is expected"
-    if submit.top_k < 0:
-        return f"top_k: {submit.top_k}; 0 (no limit) or more is expected"
-    if not 0 <= submit.min_p <= 1:
-        return f"min_p: {submit.min_p}; 0 to 1 is expected"
-    return None
-
-
-def _request(piece: Piece) -> Request:
+def _following(piece: Piece) -> Request | Scoring | TailSequence:
     sequence = piece.sequence
-    assert isinstance(sequence, Request)
+    assert isinstance(sequence, Request | Scoring | TailSequence)
     return sequence
 
 
-def _failed(submit: Submit, error: str, reason: Reason = "error") -> Finished:
+def _failed(message: Submit | Score, error: str, reason: Reason = "error") -> Finished:
     return Finished(
-        id=submit.id,
+        id=message.id,
         reason=reason,
-        prompt_tokens=len(submit.prompt),
+        prompt_tokens=len(message.prompt),
         reused_tokens=0,
         output_tokens=0,
         error=error,

@@ -125,6 +125,18 @@ class GrammarMask:
         if not self._matcher.consume_token(token):
             raise GrammarError(f"grammar: token {token} refused: {_reason(self._matcher)}")
 
+    def valid(self, tokens: list[int]) -> int:
+        """How many of these tokens could follow, one after the other. Nothing moves."""
+        return int(self._matcher.validate_tokens(tokens))
+
+    def forced(self) -> list[int]:
+        """The tokens that must follow, as the tokenizer would write them; often none.
+
+        Bytes that are certain, but may yet be written with another token together with what
+        follows them, are not among them.
+        """
+        return list(self._matcher.compute_ff_tokens())
+
     @property
     def complete(self) -> bool:
         """Whether nothing may follow."""

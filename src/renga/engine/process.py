@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from renga.engine.engine import Engine, Language
+from renga.engine.engine import Engine
 from renga.engine.grammar import Grammars
 from renga.engine.messages import (
     LENGTH_BYTES,
@@ -27,6 +27,7 @@ from renga.engine.messages import (
     Output,
     Ready,
     Refused,
+    Score,
     Submit,
     ToEngine,
     frame,
@@ -34,6 +35,7 @@ from renga.engine.messages import (
     read_to_engine,
 )
 from renga.engine.model import Model, ModelError, ModelFiles
+from renga.engine.request import Language
 from renga.engine.text import TokenizerError, Vocabulary
 
 # Steps of a small model take 1-2 ms, and its reader has work to do for every frame: text waits at
@@ -155,6 +157,8 @@ class Outbox:
             elif (before := self._outputs.get(event.id)) is not None:
                 before.tokens += event.tokens
                 before.text += event.text
+                if before.logprobs is not None and event.logprobs is not None:
+                    before.logprobs += event.logprobs
             else:
                 self._outputs[event.id] = event
                 self._events.append(event)
@@ -168,7 +172,7 @@ class Outbox:
         self._outputs = {}
 
 
-def _take(engine: Engine, message: Submit | Cancel, draining: bool) -> list[FromEngine]:
+def _take(engine: Engine, message: Submit | Score | Cancel, draining: bool) -> list[FromEngine]:
     if isinstance(message, Cancel):
         return engine.cancel(message.id)
     if draining:
@@ -190,13 +194,13 @@ def _arrived(inbox: Inbox, *, wait: bool) -> list[ToEngine | None]:
         return arrived
 
 
-def read_all(source: BinaryIO, inbox: Inbox, prepare: Callable[[Submit], None]) -> None:
+def read_all(source: BinaryIO, inbox: Inbox, prepare: Callable[[Submit | Score], None]) -> None:
     """Put every frame's messages into the inbox, prepared here so that no step waits for it."""
     try:
         while (body := _read_frame(source)) is not None:
             messages = read_to_engine(body)
             for message in messages:
-                if isinstance(message, Submit):
+                if isinstance(message, Submit | Score):
                     prepare(message)
             inbox.put(messages)
     finally:

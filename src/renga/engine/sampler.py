@@ -1,11 +1,10 @@
-"""The next token of each sequence from its logits. numpy only; it knows no model and no text.
+"""The next token of a sequence from its logits. numpy only; it knows no model and no text.
 
 Owned rules: at temperature 0 the largest logit wins, the lowest id among equals; a sequence draws
 from a generator of its own, so that a seed gives the same answer whoever shares the step; filters
 apply in the order temperature, top_k, top_p, min_p, then what is left is drawn in proportion.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,15 +41,14 @@ class Draw:
         return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
 
 
-def sample(logits: Row, draws: Sequence[Draw]) -> list[int]:
-    """One token for each row of `logits` `[sequences, vocabulary]`."""
-    if all(draw.temperature == 0.0 and draw.allowed is None for draw in draws):
-        chosen: list[int] = logits.argmax(axis=1).tolist()
-        return chosen
-    return [_pick(row, draw) for row, draw in zip(logits, draws, strict=True)]
+def largest(logits: Row) -> list[int]:
+    """The id of the largest logit of each row of `logits` `[rows, vocab]`."""
+    chosen: list[int] = logits.argmax(axis=1).tolist()
+    return chosen
 
 
-def _pick(row: Row, draw: Draw) -> int:
+def pick(row: Row, draw: Draw) -> int:
+    """The next token by the logits `row` `[vocab]`; takes one number from the generator at most."""
     if draw.allowed is not None:
         row = np.where(draw.allowed, row, np.float32(-np.inf))
     if draw.greedy:
@@ -60,6 +58,14 @@ def _pick(row: Row, draw: Draw) -> int:
     if draw.filtered:
         weights[~_kept(scaled, weights, draw)] = 0.0
     return _in_proportion(weights, draw.random.random())
+
+
+def log_likelihood(row: Row) -> npt.NDArray[np.float64]:
+    """The natural log probability of each token by the logits `row` `[vocab]`."""
+    logs = row.astype(np.float64)
+    logs -= logs.max()
+    logs -= np.log(np.exp(logs).sum())
+    return logs
 
 
 def _kept(scaled: Row, weights: Row, draw: Draw) -> npt.NDArray[np.bool_]:

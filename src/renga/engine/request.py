@@ -1,0 +1,218 @@
+"""One request's answer as it grows: how it is drawn, its text, its grammar, and where it ends.
+
+Owned rules: a token is taken only where plain decoding, one token a step, would have taken it, so
+that neither guesses nor forced tokens change an answer; every answer ends exactly at its end token,
+stop sequence, limit, or where its grammar leaves nothing. It knows no steps and no blocks.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from renga.engine.drafts import PromptLookup
+from renga.engine.grammar import GrammarError, GrammarMask, Grammars
+from renga.engine.messages import Likely, Output, Reason, Submit
+from renga.engine.sampler import Draw, Row, log_likelihood, pick
+from renga.engine.scheduler import Sequence
+from renga.engine.text import TextStream, Vocabulary
+
+
+@dataclass(frozen=True)
+class Language:
+    """What turns tokens into text and grammars into masks, and which tokens end a turn."""
+
+    vocabulary: Vocabulary
+    grammars: Grammars
+    end_ids: frozenset[int]
+
+
+class Request(Sequence):
+    """A sequence with what its answer needs. `follow` and `output` take turns."""
+
+    __slots__ = (
+        "_end_ids",
+        "_logprobs",
+        "_lookup",
+        "_new",
+        "_new_logprobs",
+        "_text",
+        "draw",
+        "ended",
+        "error",
+        "grammar",
+        "max_tokens",
+        "started",
+        "text",
+    )
+
+    def __init__(
+        self, submit: Submit, window: int, draw: Draw, language: Language, draft_tokens: int = 0
+    ) -> None:
+        super().__init__(
+            id=submit.id,
+            workspace=submit.salt,
+            lane=submit.lane,
+            tokens=list(submit.prompt),
+            limit=min(len(submit.prompt) + submit.max_tokens, window),
+        )
+        self.draw = draw
+        self.max_tokens = submit.max_tokens
+        self.started = False
+        self.ended: Reason | None = None
+        self.error: str | None = None
+        self.text = TextStream(language.vocabulary, submit.stop)
+        self.grammar: GrammarMask | None = None
+        if submit.grammar is not None:
+            self.grammar = language.grammars.compile(submit.grammar)
+        self._end_ids = language.end_ids
+        self._logprobs = submit.logprobs
+        self._lookup = PromptLookup(self.tokens, draft_tokens) if draft_tokens else None
+        self._new: list[int] = []
+        self._text = ""
+        self._new_logprobs: list[Likely] = []
+
+    @property
+    def plain(self) -> bool:
+        """Whether the largest logit of a row is its token, whatever came before."""
+        return self.draw.greedy and self.grammar is None
+
+    def guess(self, room: int) -> int:
+        """Set the draft of the next step, at most `room` tokens; returns how many."""
+        if self._lookup is None:
+            return 0
+        draft = self._lookup.guess(room)
+        if draft and self.grammar is not None:
+            draft = draft[: self.grammar.valid(draft)]
+        self.draft = draft
+        return len(draft)
+
+    @property
+    def added(self) -> bool:
+        """Whether `output` has something to say."""
+        return bool(self._new)
+
+    def follow(self, rows: Row, best: list[int], drafted: int) -> int:
+        """Take the tokens that a step's rows give: as many as the draft had right, and one more.
+
+        `rows` `[drafted + 1, vocab]` are the logits after the last known token and after each of
+        the draft's first `drafted` tokens, `best` the largest of each where the request is plain.
+        Returns how many tokens of the draft were right.
+        """
+        held = 0
+        if not self.max_tokens:
+            self.ended = "max_tokens"
+        elif self.generated or not self._jump():
+            while self._take_from(rows, best, held) and held < drafted:
+                if self.tokens[-1] != self.draft[held]:
+                    break
+                held += 1
+            if not self.ended:
+                self._jump()
+        if self._lookup is not None:
+            self._lookup.learn(drafted, held)
+        self.draft = []
+        return held
+
+    def output(self) -> Output:
+        """What was added since the last call."""
+        output = Output(self.id, self._new, self._text)
+        if self._logprobs is not None:
+            output.logprobs, self._new_logprobs = self._new_logprobs, []
+        self._new, self._text = [], ""
+        return output
+
+    def _take_from(self, rows: Row, best: list[int], place: int) -> bool:
+        """Take the token of one row; false where the answer ends with it, or cannot go on."""
+        if self.plain:
+            token = best[place]
+        else:
+            try:
+                if self.grammar is not None:
+                    self.draw.allowed = self.grammar.allowed()
+            except GrammarError as broken:
+                self.ended, self.error = "grammar", str(broken)
+                self._text += self.text.finish()
+                return False
+            token = pick(rows[place], self.draw)
+        if self._logprobs is not None:
+            self._new_logprobs.append(_likely(rows[place], token, self._logprobs))
+        self._take(token)
+        return self.ended is None
+
+    def _jump(self) -> bool:
+        """Take the tokens that the grammar leaves no choice about; whether there were any.
+
+        They need no step. Where each token's probability is asked for, they go through one.
+        """
+        if self.grammar is None or self._logprobs is not None:
+            return False
+        forced = self.grammar.forced()
+        for token in forced:
+            if self.ended is None:
+                self._take(token)
+        return bool(forced)
+
+    def _take(self, token: int) -> None:
+        """Append a token and its text, and see whether it is the last."""
+        self.tokens.append(token)
+        self._new.append(token)
+        if token in self._end_ids:
+            self.ended = "end_turn"
+        else:
+            self._text += self.text.push(token)
+            self.ended = self._reason_to_end(token)
+        if self.ended is not None:
+            self._text += self.text.finish()
+
+    def _reason_to_end(self, token: int) -> Reason | None:
+        if self.text.stopped is not None:
+            return "stop_sequence"
+        if self.grammar is not None:
+            try:
+                self.grammar.accept(token)
+            except GrammarError as broken:
+                self.error = str(broken)
+                return "grammar"
+            if self.grammar.complete:
+                return "end_turn"
+        if self.generated == self.max_tokens:
+            return "max_tokens"
+        return "window" if len(self.tokens) >= self.limit else None
+
+
+def wrong_prompt(prompt: list[int], window: int, vocab: int) -> str | None:
+    """What makes a prompt impossible, as a sentence."""
+    if not prompt:
+        return "prompt: it is empty; at least one token is expected"
+    if len(prompt) >= window:
+        return f"prompt is too long: {len(prompt)} tokens > {window - 1} maximum"
+    if not 0 <= min(prompt) <= max(prompt) < vocab:
+        return f"prompt: token ids from 0 to {vocab - 1} are expected"
+    return None
+
+
+def wrong_submit(submit: Submit) -> str | None:
+    """What makes a request impossible beside its prompt, as a sentence."""
+    if submit.max_tokens < 0:
+        return f"max_tokens: {submit.max_tokens}; 0 (the prompt alone) or more is expected"
+    if submit.logprobs is not None and submit.logprobs < 0:
+        return f"logprobs: {submit.logprobs}; 0 (the token's own alone) or more is expected"
+    if not 0 <= submit.temperature < math.inf:
+        return f"temperature: {submit.temperature}; a finite number of at least 0 is expected"
+    if not 0 < submit.top_p <= 1:
+        return f"top_p: {submit.top_p}; above 0 and at most 1 is expected"
+    if submit.top_k < 0:
+        return f"top_k: {submit.top_k}; 0 (no limit) or more is expected"
+    if not 0 <= submit.min_p <= 1:
+        return f"min_p: {submit.min_p}; 0 to 1 is expected"
+    return None
+
+
+def _likely(row: Row, token: int, top: int) -> Likely:
+    """The log probabilities of a token and of the `top` likeliest, the likeliest first."""
+    logs = log_likelihood(row)
+    top = min(top, logs.size)
+    places = np.argpartition(-logs, top - 1)[:top] if top else np.empty(0, dtype=np.int64)
+    places = places[np.lexsort((places, -logs[places]))]
+    return Likely(float(logs[token]), [(int(place), float(logs[place])) for place in places])

@@ -1,0 +1,177 @@
+"""Scoring: how likely each of some continuations of one prompt is, computed side by side.
+
+The prompt goes through the scheduler as any other; its last logits give every first token. Then
+each tail gets a copy of the block that the prompt's end only partly fills, so that nothing is
+computed twice. Owned rules: a continuation that begins another one shares its tail; tails take
+blocks only while there are some to spare, and give them back after each step. Pure but for the
+model's `copy_block`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from renga.engine.blocks import BLOCK_SIZE, BlockPool
+from renga.engine.messages import Score, Scored
+from renga.engine.sampler import Row, log_likelihood
+from renga.engine.scheduler import Piece, Sequence
+
+
+@dataclass(eq=False, slots=True)
+class Tail:
+    """A continuation that is none other's beginning, and what is known of its likelihood."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    blocks: list[int]
+    """Its own, which follow the prompt's whole ones; none while no step has begun it."""
+
+    @property
+    def missing(self) -> int:
+        """Tokens to compute yet: the last one's own logits nobody needs."""
+        return len(self.tokens) - len(self.logprobs)
+
+
+class Scoring(Sequence):
+    """The sequence of a prompt whose continuations are wanted."""
+
+    __slots__ = ("_continuations", "begun", "started", "tails")
+
+    plain = False
+
+    def __init__(self, score: Score, window: int) -> None:
+        super().__init__(
+            id=score.id,
+            workspace=score.salt,
+            lane=score.lane,
+            tokens=list(score.prompt),
+            limit=window,
+        )
+        self._continuations = score.continuations
+        self.tails = [Tail(tokens, [], []) for tokens in _longest(score.continuations)]
+        self.started = False
+        self.begun = False
+        """Whether the prompt is computed, and in blocks that are still held."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every likelihood is known."""
+        return self.begun and not any(tail.missing for tail in self.tails)
+
+    def follow(self, rows: Row, best: list[int], drafted: int) -> int:
+        """The prompt is computed, and `rows` `[1, vocab]` are the logits after it."""
+        self.begun = True
+        logs = log_likelihood(rows[0])
+        for tail in self.tails:
+            if not tail.logprobs:
+                tail.logprobs.append(float(logs[tail.tokens[0]]))
+        return 0
+
+    def scored(self) -> Scored:
+        """The answer, where it is done."""
+        known = {tuple(tail.tokens): tail.logprobs for tail in self.tails}
+        found = []
+        for continuation in self._continuations:
+            whole = tuple(continuation)
+            tail = next(tokens for tokens in known if tokens[: len(whole)] == whole)
+            found.append(known[tail][: len(whole)])
+        return Scored(self.id, found)
+
+    def plan(self, room: int, pool: BlockPool, copy: Callable[[int, int], None]) -> list[Piece]:
+        """The pieces of a step's tails, of at most `room` tokens together.
+
+        `copy` copies one block's contents to another. A tail that was begun has its blocks.
+        """
+        pieces: list[Piece] = []
+        for tail in self.tails:
+            if tail.missing and room > 0:
+                count = min(tail.missing, room)
+                if not tail.blocks and not self._give_blocks(tail, pool, copy):
+                    break
+                pieces.append(self._piece(tail, count))
+                room -= count
+        return pieces
+
+    def release(self, pool: BlockPool, *, all: bool = False) -> None:
+        """Give back the blocks of the tails that are complete, or of `all`, which begin again."""
+        for tail in self.tails:
+            if tail.blocks and (all or not tail.missing):
+                pool.release(tail.blocks)
+                tail.blocks = []
+                if tail.missing:
+                    del tail.logprobs[1:]
+        self.begun = self.begun and not all
+
+    def _give_blocks(self, tail: Tail, pool: BlockPool, copy: Callable[[int, int], None]) -> bool:
+        end = self.prompt_length + len(tail.tokens) - 1
+        wanted = -(-end // BLOCK_SIZE) - self.prompt_length // BLOCK_SIZE
+        if pool.available < wanted:
+            return False
+        tail.blocks = pool.take(wanted)
+        if self.prompt_length % BLOCK_SIZE:
+            copy(self.blocks[self.prompt_length // BLOCK_SIZE], tail.blocks[0])
+        return True
+
+    def _piece(self, tail: Tail, count: int) -> Piece:
+        """Tokens of a tail as a guess behind the first of them, for every row is wanted."""
+        at = len(tail.logprobs) - 1
+        whole = self.prompt_length // BLOCK_SIZE
+        sequence = TailSequence(self, tail, self.blocks[:whole] + tail.blocks)
+        sequence.tokens += tail.tokens[: at + 1]
+        sequence.draft = tail.tokens[at + 1 : at + count]
+        sequence.computed = self.prompt_length + at
+        return Piece(sequence, count, samples=True, draft=count - 1)
+
+
+class TailSequence(Sequence):
+    """One step's view of a tail, as the arrays of a step are made from it."""
+
+    __slots__ = ("_tail",)
+
+    plain = False
+
+    def __init__(self, scoring: Scoring, tail: Tail, blocks: list[int]) -> None:
+        super().__init__(
+            id=scoring.id,
+            workspace=scoring.workspace,
+            lane=scoring.lane,
+            tokens=list(scoring.tokens),
+            limit=scoring.limit,
+        )
+        self.blocks = blocks
+        self._tail = tail
+
+    def follow(self, rows: Row, best: list[int], drafted: int) -> int:
+        """Its tokens are computed, and `rows` `[drafted + 1, vocab]` are the logits after each."""
+        tail = self._tail
+        for row in rows:
+            token = tail.tokens[len(tail.logprobs)]
+            tail.logprobs.append(float(log_likelihood(row)[token]))
+        return drafted
+
+
+def wrong_continuations(score: Score, window: int, vocab: int) -> str | None:
+    """What makes the continuations of a score impossible, as a sentence."""
+    if not score.continuations:
+        return "continuations: there are none; at least one is expected"
+    room = window - len(score.prompt)
+    for place, tokens in enumerate(score.continuations):
+        if not tokens:
+            return f"continuations[{place}]: it is empty; at least one token is expected"
+        if len(tokens) > room:
+            return (
+                f"continuations[{place}] is too long: {len(score.prompt)} tokens of the prompt and "
+                f"{len(tokens)} of its own > {window} maximum"
+            )
+        if not 0 <= min(tokens) <= max(tokens) < vocab:
+            return f"continuations[{place}]: token ids from 0 to {vocab - 1} are expected"
+    return None
+
+
+def _longest(continuations: list[list[int]]) -> list[list[int]]:
+    """The continuations that are no other's beginning, each once."""
+    ordered = sorted(continuations)
+    return [
+        one
+        for one, following in zip(ordered, [*ordered[1:], []], strict=True)
+        if following[: len(one)] != one
+    ]
