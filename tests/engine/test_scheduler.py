@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from renga.engine.blocks import BLOCK_SIZE
+from renga.engine.messages import EngineSettings
 from renga.engine.scheduler import Piece, Scheduler, Sequence
 from tests.engine.fakes import PrefixCache, WatchedPool
 
@@ -39,10 +40,13 @@ class Bench:
         self.token_seconds = 0.0001
         self.scheduler = Scheduler(
             self.pool,
-            max_running=max_running,
-            max_waiting=max_waiting,
-            step_tokens=STEP_TOKENS,
-            step_seconds=0.05,
+            EngineSettings(
+                model="",
+                max_running=max_running,
+                max_waiting=max_waiting,
+                step_tokens=STEP_TOKENS,
+                step_seconds=0.05,
+            ),
             clock=lambda: self.now,
         )
         self.cache = PrefixCache()

@@ -71,14 +71,7 @@ class Engine:
         self._clock = clock
         self._entropy = entropy
         self._pool = BlockPool(model.blocks)
-        self._scheduler = Scheduler(
-            self._pool,
-            max_running=settings.max_running,
-            max_waiting=settings.max_waiting,
-            step_tokens=settings.step_tokens,
-            step_seconds=settings.step_seconds,
-            clock=clock,
-        )
+        self._scheduler = Scheduler(self._pool, settings, clock=clock)
         self._step_tokens = settings.step_tokens
         # What a wrong guess left in a quantized block would disturb the tokens beside it.
         self._apart = stored_precision(settings) != "u8"
@@ -161,6 +154,7 @@ class Engine:
             prompt_tokens=self._prompt_tokens,
             reused_tokens=self._reused_tokens,
             output_tokens=self._output_tokens,
+            pinned_blocks=self._scheduler.pinned_now(),
             drafted_tokens=self._drafted_tokens,
             accepted_tokens=self._accepted_tokens,
             model_seconds=self._model_seconds,
@@ -243,7 +237,8 @@ class Engine:
             request.started = True
             self._prompt_tokens += request.prompt_length
             self._reused_tokens += request.reused
-            events.append(Started(request.id, request.prompt_length, request.reused))
+            cached = self._scheduler.keep_prompt(request)
+            events.append(Started(request.id, request.prompt_length, request.reused, *cached))
         if isinstance(request, Scoring):
             request.release(self._pool)
             if request.done:

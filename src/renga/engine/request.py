@@ -55,6 +55,7 @@ class Request(Sequence):
             lane=submit.lane,
             tokens=list(submit.prompt),
             limit=min(len(submit.prompt) + submit.max_tokens, window),
+            breakpoints=submit.cache,
         )
         self.draw = draw
         self.max_tokens = submit.max_tokens

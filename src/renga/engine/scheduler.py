@@ -20,7 +20,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
-from renga.engine.messages import Lane
+from renga.engine.cache import CacheUse, Lookup, PromptCache
+from renga.engine.messages import Breakpoint, EngineSettings, Lane
 
 # A prompt with more tokens than this to go lets a shorter one of its workspace go beside it.
 _LONG = 2_048
@@ -39,6 +40,10 @@ class Sequence:
     tokens: list[int]
     limit: int
     """Tokens at which it must end, prompt included."""
+    breakpoints: Seq[Breakpoint] = ()
+    """Prefixes of the prompt to keep, in its order."""
+    lookup: Lookup | None = None
+    """What they found, until the prompt is computed."""
     prompt_length: int = 0
     reused: int = 0
     """Prompt tokens that were read from blocks when it was first let in."""
@@ -114,23 +119,21 @@ class _Turn:
 
 
 class Scheduler:
-    """The queues and the running set. `clock` gives seconds, for the estimate of a refusal."""
+    """The queues, the running set and the prompt cache. `clock` gives seconds."""
 
     def __init__(
         self,
         pool: BlockPool,
+        settings: EngineSettings,
         *,
-        max_running: int,
-        max_waiting: int,
-        step_tokens: int,
-        step_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self.pool = pool
+        self.cache = PromptCache(pool, settings.cache_share)
         self.preemptions = 0
-        self._max_running = max_running
-        self._max_waiting = max_waiting
-        self._budget = _Budget(max(step_tokens, BLOCK_SIZE), step_seconds)
+        self._max_running = settings.max_running
+        self._max_waiting = settings.max_waiting
+        self._budget = _Budget(max(settings.step_tokens, BLOCK_SIZE), settings.step_seconds)
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
         self._running: dict[str, Sequence] = {}
@@ -151,6 +154,11 @@ class Scheduler:
         """Sequences that do not."""
         return len(self._sequences) - len(self._running)
 
+    def pinned_now(self) -> int:
+        """Blocks that cache entries keep, without those that expired."""
+        self.cache.expire(self._clock())
+        return self.cache.pinned
+
     def submit(self, sequence: Sequence) -> float | None:
         """Queue a sequence; where the queue is full, the seconds after which to try again."""
         if sequence.id in self._sequences:
@@ -159,11 +167,24 @@ class Scheduler:
             return self._pace.seconds_for(self.waiting, self._clock())
         if not self._sequences:
             self._pace.begins(self._clock())
+        if sequence.breakpoints:
+            breakpoints = sequence.breakpoints
+            sequence.lookup = self.cache.touch(sequence.workspace, breakpoints, self._clock())
         sequence.arrival = self._arrivals
         self._arrivals += 1
         self._sequences[sequence.id] = sequence
         self._turn(sequence).waiting.append(sequence)
         return None
+
+    def keep_prompt(self, sequence: Sequence) -> CacheUse:
+        """Write a running sequence's cache entries once its prompt is computed, and say what its
+        breakpoints read and wrote. Nothing, the second time.
+        """
+        lookup, sequence.lookup = sequence.lookup, None
+        if lookup is None:
+            return CacheUse()
+        digests = sequence.digests[: sequence.prompt_length // BLOCK_SIZE]
+        return self.cache.use(lookup, digests, sequence.reused, self._clock())
 
     def end(self, id: str) -> Sequence | None:
         """Forget a sequence in whatever state it is, and free its blocks; None if unknown."""
@@ -226,6 +247,8 @@ class Scheduler:
         wanted = -(-(sequence.computed + piece.count) // BLOCK_SIZE) - len(sequence.blocks)
         if wanted > 0:
             while self.pool.available < wanted:
+                if len(self._running) == 1 and self.cache.give_up_one():
+                    continue
                 victim = self._youngest()
                 self._preempt(victim)
                 if victim is sequence:
@@ -344,7 +367,10 @@ class Scheduler:
     def _make_room(self, sequence: Sequence, wanted: int) -> bool:
         # One block beyond for each that runs: who is let in should not be put out at once.
         while self.pool.available < wanted + len(self._running):
-            if sequence.lane == "batch" or not self._preempt_batch():
+            if sequence.lane == "interactive" and self._preempt_batch():
+                continue
+            # Pins stay while others run, whose end frees blocks; else they are all that is left.
+            if self._running or not self.cache.give_up_one():
                 return False
         return True
 
