@@ -27,6 +27,7 @@ LAYERS: list[list[str]] = [
     ["renga.app"],
     ["renga.gateway"],
     ["renga.routing"],
+    ["renga.loading"],
     ["renga.backends"],
     ["renga.engine"],
     ["renga.chat"],
@@ -35,8 +36,9 @@ LAYERS: list[list[str]] = [
     ["renga.caller", "renga.store"],
     ["renga.prices", "renga.ids"],
     ["renga.engine.messages"],
-    ["renga.config"],
+    ["renga.config", "renga.machine"],
     ["renga.events"],
+    ["renga.caching"],
     ["renga.errors"],
     ["renga.types"],
     ["renga"],
@@ -63,6 +65,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     # The protocol alone: `renga.http.health` asks each backend how it is.
     "renga.backends.base": (
         "renga.backends",
+        "renga.loading",
         "renga.routing",
         "renga.gateway",
         "renga.app",

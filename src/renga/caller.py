@@ -13,7 +13,11 @@ from renga.prices import NO_TOKENS, Service, Tokens
 
 @dataclass
 class Receipt:
-    """What is known of an answer while it is made. `cost_usd` is exact, known after the end."""
+    """What is known of an answer while it is made.
+
+    `cost_usd` is exact, known after the end. `ignored` are fields of the request that the backend
+    accepted without effect.
+    """
 
     tier: str = ""
     served_tier: str = ""
@@ -22,6 +26,7 @@ class Receipt:
     tokens: Tokens = NO_TOKENS
     cost_usd: str | None = None
     attempts: int = 0
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ UNSUPPORTED_FIELDS: dict[str, str] = {
     "tool_choice": "tool use is not supported by this server yet; leave it out",
     "container": "containers are not supported by this server",
     "context_management": "context editing is not supported by this server yet; leave it out",
-    "diagnostics": "cache diagnostics are not supported by this server yet; leave it out",
     "inference_geo": "this server runs in one place; leave it out",
     "mcp_servers": "MCP servers are not supported by this server; leave it out",
     "output_format": "use `output_config.format`",
@@ -48,7 +47,7 @@ UNSUPPORTED_FIELDS: dict[str, str] = {
 
 # Accepted, without effect on the answer, and listed in the `renga-ignored` header.
 IGNORED_FIELDS: dict[str, str] = {
-    "cache_control": "prefixes are reused without it and billed as input; cache counters stay 0",
+    "cache_control": "on backends without a prompt cache (`scripted`); cache counters stay 0 there",
     "metadata": "recorded nowhere",
 }
 
@@ -72,7 +71,7 @@ class Wire(BaseModel):
 
 
 class CacheControl(Wire):
-    """A prompt-cache breakpoint. Accepted; see IGNORED_FIELDS."""
+    """A prompt-cache breakpoint; without a ttl it is one of 5 minutes. `renga.caching` has more."""
 
     type: Literal["ephemeral"]
     ttl: Literal["5m", "1h"] | None = None
@@ -197,6 +196,12 @@ class Metadata(Wire):
     user_id: Annotated[str, Field(max_length=512)] | None = None
 
 
+class DiagnosticsParam(Wire):
+    """What to compare the prompt with: the answer to the caller's previous request, or nothing."""
+
+    previous_message_id: Annotated[str, Field(max_length=256)] | None = None
+
+
 class Thinking(Wire):
     """Thinking can be switched off explicitly; the other forms come with a later edition."""
 
@@ -218,16 +223,6 @@ def _supported_speed(value: Any) -> Any:
     if value == "fast":
         raise PydanticCustomError(
             "speed_unsupported", "this server has one speed; accepted: standard"
-        )
-    return value
-
-
-def _not_prewarm(value: Any) -> Any:
-    if value == 0 and type(value) is int:
-        raise PydanticCustomError(
-            "prewarm_unsupported",
-            "0 (cache pre-warming) is not supported by this server yet; accepted: 1 to {most}",
-            {"most": MAX_OUTPUT_TOKENS},
         )
     return value
 
@@ -267,7 +262,7 @@ class CountRequest(Prompt):
 class MessagesRequest(Prompt):
     """`POST /v1/messages`: the request of every edge, and what every backend receives."""
 
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_OUTPUT_TOKENS), BeforeValidator(_not_prewarm)]
+    max_tokens: Annotated[int, Field(ge=0, le=MAX_OUTPUT_TOKENS)]
     stop_sequences: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list, max_length=8_191
     )
@@ -277,6 +272,7 @@ class MessagesRequest(Prompt):
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
+    diagnostics: DiagnosticsParam | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -288,14 +284,9 @@ class MessagesRequest(Prompt):
 
 
 def ignored_fields(request: Prompt) -> list[str]:
-    """Names of the fields in `request` that are accepted without effect, in a fixed order."""
-    found: list[str] = []
-    marked = [b for m in request.messages for b in m.content] + list(request.system or [])
-    if request.cache_control or any(b.cache_control for b in marked):
-        found.append("cache_control")
-    if isinstance(request, MessagesRequest) and request.metadata is not None:
-        found.append("metadata")
-    return found
+    """Names of the fields in `request` that no backend honours, in a fixed order."""
+    told = isinstance(request, MessagesRequest) and request.metadata is not None
+    return ["metadata"] if told else []
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -385,6 +376,27 @@ class Usage(Wire):
     inference_geo: str = "not_available"
 
 
+class PrefixChanged(Wire):
+    """The first part of the prompt that differs from the earlier request's, in the API's order."""
+
+    type: Literal["model_changed", "system_changed", "tools_changed", "messages_changed"]
+    cache_missed_input_tokens: Count
+
+
+class NotCompared(Wire):
+    """Why there is nothing to say about an earlier request."""
+
+    type: Literal["previous_message_not_found", "unavailable"]
+
+
+class Diagnostics(Wire):
+    """Why the prompt cache could not serve what an earlier request had left in it."""
+
+    cache_miss_reason: (
+        Annotated[PrefixChanged | NotCompared, Field(discriminator="type")] | None
+    ) = None
+
+
 class Message(Wire):
     """A whole answer; always made by folding events."""
 
@@ -397,6 +409,7 @@ class Message(Wire):
     stop_sequence: str | None = None
     stop_details: None = None
     container: None = None
+    diagnostics: Diagnostics | None = None
     usage: Usage
 
 
@@ -420,7 +433,8 @@ class ModelInfo(Wire):
     line: Literal["haiku", "sonnet", "opus"]
     deprecated_at: str | None = None
     retires_at: str | None = None
-    max_input_tokens: int
+    max_input_tokens: int | None
+    """None while nothing was loaded that could say."""
     max_tokens: int
     capabilities: dict[str, Any]
     renga: dict[str, Any]

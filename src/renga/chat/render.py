@@ -1,18 +1,19 @@
 """A prompt as the model reads it: its chat template, then tokens.
 
 Owns three rules: counting and inference render in this one place; what a caller wrote can never
-become a control token; and what is only a client's bookkeeping is left out, so that it cannot spoil
-a prefix that many requests share. Templates are set up as `transformers` sets them up, which is the
-oracle. It knows no windows and no engine.
+become a control token; and where a block ends in the tokens is measured on the prompt itself, never
+on a part of it. Templates are set up as `transformers` sets them up, which is the oracle. It knows
+no windows, no lifetimes and no engine.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import dropwhile
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,12 +22,10 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from renga.caching import Position, WrittenTurn, written_turns
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
-from renga.types import Prompt, TextParam
-
-# The first line of the system text of some clients; it changes with every call (lessons, 1).
-BOOKKEEPING = "x-anthropic-billing-header"
+from renga.types import Prompt
 
 # Blocks of one turn are paragraphs to the model; blocks of an answer were one text once.
 BETWEEN_BLOCKS = {"system": "\n\n", "user": "\n\n", "assistant": ""}
@@ -40,6 +39,22 @@ class Turn:
 
     role: str
     content: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A prompt as text and tokens, and where some of its blocks end in both.
+
+    `text` holds `breaker` where a written control token is parted. `ends` are characters of it;
+    `lengths` are tokens: so many hold nothing but what stands before the end, whatever follows it.
+    Both never fall from one position to the next.
+    """
+
+    text: str
+    breaker: str | None
+    tokens: list[int]
+    ends: list[int]
+    lengths: list[int]
 
 
 class _Generation(Extension):
@@ -95,26 +110,41 @@ class ChatTemplate:
         """The prompt as tokens. Raises InvalidRequest, as `text` does."""
         return self.tokenizer.encode(*self._render(turns_of(prompt)))
 
+    def measure(self, written: Sequence[WrittenTurn], wanted: Sequence[Position]) -> Measured:
+        """The prompt as tokens, and where the positions `wanted` end in it, in their order.
+
+        Where the template moves a block, a position ends where the first of what follows it begins;
+        where it rewrites one because of what stands behind it, where the two forms part.
+        """
+        safe, breaker = self._safe(_as_read(written))
+        filled = self._fill(safe)
+        text = _until_prefill(filled, safe[-1].role, breaker)
+        if not wanted:
+            return Measured(text, breaker, self.tokenizer.encode(text, breaker), [], [])
+        marks = self.tokenizer.unused("".join(t.content for t in safe), len(wanted))
+        marked = self._fill(_with_marks(safe, breaker, written, wanted, marks))
+        ends = [min(end, len(text)) for end in _find_marks(marked, filled, marks)]
+        tokens, lengths = self.tokenizer.measure(text, breaker, ends)
+        return Measured(text, breaker, tokens, ends, lengths)
+
     def _render(self, turns: Sequence[Turn]) -> tuple[str, str | None]:
         """The text, and the character that breaks markers in it, where there is one."""
+        safe, breaker = self._safe(turns)
+        return _until_prefill(self._fill(safe), safe[-1].role, breaker), breaker
+
+    def _safe(self, turns: Sequence[Turn]) -> tuple[Sequence[Turn], str | None]:
+        """`turns` without control tokens in them, and the character that breaks those."""
         written = "".join(t.content for t in turns)
         _check_unicode(written)
         prefilled = turns[-1].role == "assistant"
         if not prefilled and not self.tokenizer.has_marker(written):
-            return self._fill(turns), None
+            return turns, None
         breaker = self.tokenizer.break_for(written)
         safe = [Turn(t.role, self.tokenizer.shield(t.content, breaker)) for t in turns]
-        if not prefilled:
-            return self._fill(safe), breaker
-        # The same character marks the end of the turn that is to be continued.
-        safe[-1] = Turn(safe[-1].role, safe[-1].content + breaker)
-        text, end, _ = self._fill(safe).rpartition(breaker)
-        if not end:
-            raise InvalidRequest(
-                "messages: this model's chat template does not show the final assistant message; "
-                "leave it out"
-            )
-        return text, breaker
+        if prefilled:
+            # The same character marks the end of the turn that is to be continued.
+            safe[-1] = Turn(safe[-1].role, safe[-1].content + breaker)
+        return safe, breaker
 
     def _fill(self, turns: Sequence[Turn]) -> str:
         """What the template makes of `turns`."""
@@ -134,18 +164,11 @@ class ChatTemplate:
 
 def turns_of(prompt: Prompt) -> list[Turn]:
     """System text and merged messages, in order. An empty last assistant turn asks for nothing."""
-    written = [("system", list(prompt.system or []))]
-    written += [(m.role, m.content) for m in prompt.messages]
-    merged: list[tuple[str, list[str]]] = []
-    for role, blocks in written:
-        texts = _kept(role, blocks)
-        if merged and merged[-1][0] == role:
-            merged[-1][1].extend(texts)
-        else:
-            merged.append((role, texts))
-    turns = [Turn(role, BETWEEN_BLOCKS[role].join(texts)) for role, texts in merged]
-    if turns[0].role == "system" and not turns[0].content:
-        turns.pop(0)
+    return _as_read(written_turns(prompt))
+
+
+def _as_read(written: Sequence[WrittenTurn]) -> list[Turn]:
+    turns = [Turn(t.role, BETWEEN_BLOCKS[t.role].join(b.text for b in t.blocks)) for t in written]
     if turns[-1].role == "assistant":
         turns = _checked_prefill(turns)
     return turns
@@ -156,19 +179,85 @@ def is_prefilled(prompt: Prompt) -> bool:
     return turns_of(prompt)[-1].role == "assistant"
 
 
-def _kept(role: str, blocks: Sequence[TextParam]) -> list[str]:
-    """Texts of `blocks`, without the lines of bookkeeping at the head of the system text."""
-    texts = [b.text for b in blocks]
-    if role == "system":
-        for i, text in enumerate(texts):
-            texts[i] = "".join(dropwhile(_is_bookkeeping, text.splitlines(keepends=True)))
-            if texts[i]:
-                break
-    return [t for t in texts if t]
+def _until_prefill(text: str, role: str, breaker: str | None) -> str:
+    """What the template wrote, up to the end of a turn that is to be continued."""
+    if role != "assistant" or breaker is None:
+        return text
+    kept, end, _ = text.rpartition(breaker)
+    if not end:
+        raise InvalidRequest(
+            "messages: this model's chat template does not show the final assistant message; "
+            "leave it out"
+        )
+    return kept
 
 
-def _is_bookkeeping(line: str) -> bool:
-    return line.lower().startswith(BOOKKEEPING)
+def _with_marks(
+    safe: Sequence[Turn],
+    breaker: str | None,
+    written: Sequence[WrittenTurn],
+    wanted: Sequence[Position],
+    marks: Sequence[str],
+) -> list[Turn]:
+    """`safe` with a mark behind the last visible character of each block in `wanted`.
+
+    Behind the last visible one, so that a template that trims white space does so as without it.
+    """
+    marked = list(safe)
+    # From the end, so that a mark does not move the places of those before it.
+    for position, mark in zip(reversed(wanted), reversed(marks), strict=True):
+        turn, content = written[position.turn], marked[position.turn].content
+        between = len(BETWEEN_BLOCKS[turn.role])
+        sizes = [len(b.text) + between for b in turn.blocks[: position.block + 1]]
+        at = _shielded_place(safe[position.turn].content, breaker, sum(sizes) - between)
+        while at and content[at - 1].isspace():
+            at -= 1
+        if at:
+            marked[position.turn] = replace(
+                marked[position.turn], content=content[:at] + mark + content[at:]
+            )
+    return marked
+
+
+def _shielded_place(shielded: str, breaker: str | None, at: int) -> int:
+    """Where in `shielded` the first `at` characters of what it was made of end."""
+    if breaker is None:
+        return at
+    sizes = accumulate(map(len, shielded.split(breaker)))
+    return at + sum(1 for size in sizes if size < at)
+
+
+def _find_marks(marked: str, plain: str, marks: Sequence[str]) -> list[int]:
+    """Where each of `marks` stands in `plain`, which is `marked` without them, or nearly."""
+    found: dict[str, int] = {}
+    pattern = re.compile("[" + "".join(marks) + "]")
+    for nth, match in enumerate(pattern.finditer(marked)):
+        found.setdefault(match[0], match.start() - nth)
+    common = _common_length(pattern.sub("", marked), plain)
+    ends = [min(found.get(mark, common), common) for mark in marks]
+    if ends and marks[0] not in found:
+        ends[0] = 0
+    # A position ends nowhere behind a later one; what was not shown ends where the one before does.
+    for i in range(1, len(ends)):
+        if marks[i] not in found:
+            ends[i] = ends[i - 1]
+    for i in range(len(ends) - 2, -1, -1):
+        ends[i] = min(ends[i], ends[i + 1])
+    return ends
+
+
+def _common_length(one: str, other: str) -> int:
+    """How many characters two texts share from their beginnings."""
+    least, most = 0, min(len(one), len(other))
+    if one[:most] == other[:most]:
+        return most
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def _check_unicode(text: str) -> None:

@@ -1,14 +1,17 @@
 """Text to tokens, with a model's own `tokenizer.json`.
 
 Owns the rule that control tokens come from templates alone: `encode` reads the markers in its text
-as control tokens, and `shield` makes text that someone wrote safe to put beside them. It knows no
-templates and no decoding; the engine turns tokens back into text.
+as control tokens, and `shield` makes text that someone wrote safe to put beside them. And the rule
+which of a text's tokens what follows it cannot change (`measure`). It knows no templates and no
+decoding; the engine turns tokens back into text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from tokenizers import Tokenizer as Encoder
@@ -21,6 +24,11 @@ PART = 1 << 18
 
 # Where a cut changes nothing for byte-level pre-tokenizers: before a single space between words.
 _SEAM = re.compile(r"(?<=\w) (?=\w)")
+
+# Characters at the end of a text in which its last words are looked for; more where they do not do.
+TAIL = 96
+LOOSE_WORDS = 2  # at the end of a text: "it'r" is three words, "it're" is two
+CUT_WORDS = 6  # at the start of a tail, which may begin in the middle of one
 
 # Planes for private use: no text needs them, and any that occurs in the text is passed over.
 _PRIVATE = range(0xF0000, 0x10FFFE)
@@ -41,6 +49,9 @@ class Tokenizer:
             for id_, token in added.items()
             if token.content.strip() and len(token.content) > 1
         }
+        self._marker = re.compile("|".join(map(re.escape, self.markers))) if self.markers else None
+        self._begun = {m[:n] for m in self.markers for n in range(1, len(m))}
+        self._longest = max(map(len, self._begun), default=0)
 
     @classmethod
     def load(cls, file: Path) -> Tokenizer:
@@ -60,7 +71,11 @@ class Tokenizer:
 
     def break_for(self, text: str) -> str:
         """A character that does not occur in `text`, to break markers with."""
-        return next(c for c in map(chr, _PRIVATE) if c not in text)
+        return self.unused(text, 1)[0]
+
+    def unused(self, text: str, count: int) -> list[str]:
+        """That many characters that occur neither in `text` nor in writing."""
+        return list(islice((c for c in map(chr, _PRIVATE) if c not in text), count))
 
     def has_marker(self, text: str) -> bool:
         """Whether `text` holds something that `encode` would take for a control token."""
@@ -79,6 +94,53 @@ class Tokenizer:
         """Tokens of `text`: markers become control tokens, except where `breaker` parts them."""
         pieces = [text] if breaker is None else text.split(breaker)
         return [id_ for piece in pieces for part in _parts(piece) for id_ in self._ids(part)]
+
+    def measure(
+        self, text: str, breaker: str | None, places: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """The tokens that `encode` gives, and for each of the rising `places` how many are certain.
+
+        A place is a number of characters of `text`. Its certain tokens are those that would be the
+        same, whatever stood behind it: all but the ones of the last words before it.
+        """
+        tokens: list[int] = []
+        counts: list[int] = []
+        start = 0
+        for piece in [text] if breaker is None else text.split(breaker):
+            for part in _parts(piece):
+                (encoded,) = self._encoder.encode_batch([part], add_special_tokens=False)
+                begins = [begin for begin, _ in encoded.offsets]
+                while len(counts) < len(places) and places[len(counts)] <= start + len(part):
+                    certain = self._certain(part, max(0, places[len(counts)] - start))
+                    counts.append(len(tokens) + bisect_left(begins, certain))
+                tokens += encoded.ids
+                start += len(part)
+            start += len(breaker or "")
+        return tokens, counts + [len(tokens)] * (len(places) - len(counts))
+
+    def _certain(self, text: str, end: int) -> int:
+        """The last border of words in `text[:end]` that nothing behind `end` can move."""
+        for reach in (TAIL, 8 * TAIL, 64 * TAIL, end):
+            start = max(0, end - reach)
+            tail = text[start:end]
+            whole = start == 0
+            for marker in self._marker.finditer(text, start, end) if self._marker else ():
+                whole, tail = True, text[marker.end() : end]
+            begin = end - len(tail)
+            borders = self._borders(tail)
+            if whole or len(borders) > LOOSE_WORDS + CUT_WORDS:
+                return begin + (borders[-1 - LOOSE_WORDS] if len(borders) > LOOSE_WORDS else 0)
+        return 0
+
+    def _borders(self, text: str) -> list[int]:
+        """Where words of `text` end, white space and half a control token at its end left out."""
+        for size in range(min(self._longest, len(text)), 0, -1):
+            if text[-size:] in self._begun:
+                text = text[:-size]
+                break
+        if self._encoder.pre_tokenizer is None:
+            return []
+        return [end for _, (_, end) in self._encoder.pre_tokenizer.pre_tokenize_str(text.rstrip())]
 
     def _ids(self, text: str) -> list[int]:
         # Unlike `encode`, this lets other threads run meanwhile.
