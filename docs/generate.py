@@ -38,8 +38,8 @@ FIELD_WORDS: dict[str, str] = {
     "model": "a tier, a canonical id, a Claude name or an alias; see *Model names*",
     "messages": "turns of `user` and `assistant`; content is a string or `text` blocks; turns of "
     "one role in a row are one turn; a last `assistant` turn is continued",
-    "max_tokens": "1 to 128,000; an answer that reaches the model's window stops there with "
-    "`model_context_window_exceeded`",
+    "max_tokens": "0 to 128,000; 0 computes the prompt alone, to warm the cache; an answer that "
+    "reaches the model's window stops there with `model_context_window_exceeded`",
     "system": "a string or `text` blocks",
     "stop_sequences": "strings that end the answer and are not part of it",
     "stream": "server-sent events instead of one JSON object",
@@ -54,8 +54,8 @@ FIELD_WORDS: dict[str, str] = {
     "thinking": "`disabled` only",
     "speed": "`standard` only",
     "service_tier": "`auto` and `standard_only` are the same here",
-    "cache_control": "its form is checked; without effect, see *Accepted without effect*",
-    "metadata": "its form is checked; without effect, see *Accepted without effect*",
+    "cache_control": "marks the last block; `ttl` is `5m` or `1h`; see *Prompt caching*",
+    "diagnostics": "`previous_message_id`; see *Prompt caching*",
 }
 
 NAMES = (
@@ -161,7 +161,7 @@ def error_table() -> str:
 
 def request_fields() -> str:
     """Fields of a request that are honoured."""
-    fields = [name for name in MessagesRequest.model_fields if name not in IGNORED_FIELDS]
+    fields = [name for name in MessagesRequest.model_fields if name in FIELD_WORDS]
     return table(
         ("field", "needed", "count_tokens", "what is accepted"),
         (

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
-from renga.backends.base import Attempt
+from renga import caching
+from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
 from renga.errors import ApiError, RengaError
 from renga.events import Event, MessageDelta, MessageStart, ordered
@@ -51,6 +52,7 @@ class Gateway:
 
     async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """The answer's events. Raises RengaError; closing it early cancels the work."""
+        caching.check(request)
         route = self._router.route(request)
         self._open(request, caller, route)
         closing = _Closing(self._clock)
@@ -69,8 +71,9 @@ class Gateway:
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> int:
         """Size of the prompt in the tokens of the backend that would serve it."""
+        caching.check(request)
         route = self._router.route(request)
-        _note(caller, route, route.candidates[0].name)
+        _note(caller, route, route.candidates[0])
         return await route.candidates[0].count_tokens(request)
 
     async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
@@ -79,7 +82,8 @@ class Gateway:
         backend = route.candidates[0]
         receipt = caller.receipt
         receipt.attempts += 1
-        _note(caller, route, backend.name)
+        _note(caller, route, backend)
+        receipt.ignored = backend.capabilities.ignored_in(request)
         attempt = Attempt(caller.request_id, caller.workspace, receipt.attempts, caller.service)
         self._ledger.open_attempt(
             request_id=caller.request_id, number=attempt.number, backend=backend.name
@@ -107,7 +111,7 @@ class Gateway:
             )
 
     def _open(self, request: MessagesRequest, caller: Caller, route: Route) -> None:
-        _note(caller, route, route.candidates[0].name)
+        _note(caller, route, route.candidates[0])
         self._ledger.open_answer(
             request_id=caller.request_id,
             workspace=caller.workspace,
@@ -168,7 +172,7 @@ class _Closing:
             self.status, self.error, self.error_type = "error", repr(error), ApiError.type
 
 
-def _note(caller: Caller, route: Route, backend: str) -> None:
+def _note(caller: Caller, route: Route, backend: Backend) -> None:
     receipt = caller.receipt
     receipt.tier, receipt.served_tier = route.tier, route.served_tier
-    receipt.model, receipt.backend = route.model, backend
+    receipt.model, receipt.backend = route.model, backend.name

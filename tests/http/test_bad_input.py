@@ -62,6 +62,7 @@ def raw(name: str, *says: str, content: bytes, **rest: Any) -> Bad:
 GOOD = json.dumps(asking()).encode()
 PACKED = gzip.compress(GOOD)
 MARK = {"type": "ephemeral", "ttl": "1d"}
+SHORT, LONG = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 
 BODIES = [
@@ -143,7 +144,6 @@ FIELDS = [
     field_is("an empty model", "model: ", model=""),
     field_is("a model of 300 letters", "model: ", "256", model="x" * 300),
     field_is("max_tokens negative", "max_tokens: ", "got -1", max_tokens=-1),
-    field_is("max_tokens 0", "max_tokens: ", "accepted: 1 to 128000", max_tokens=0),
     field_is("max_tokens too large", "max_tokens: ", "128000", max_tokens=128_001),
     field_is("max_tokens a string", "max_tokens: ", "integer", '"50"', max_tokens="50"),
     field_is("max_tokens a fraction", "max_tokens: ", "integer", "1.5", max_tokens=1.5),
@@ -327,7 +327,72 @@ HTTP = [
     Bad("DELETE", ("DELETE", "POST"), GOOD, method="DELETE", path=COUNT, status=405),
 ]  # fmt: skip
 
-CASES = [*BODIES, *FIELDS, *TURNS, *HTTP]
+
+def marks_are(name: str, *says: str, marks: list[Any], path: str = MESSAGES, **fields: Any) -> Bad:
+    """One user turn, a block for each of `marks`."""
+    blocks = [{"type": "text", "text": "x", "cache_control": mark} for mark in marks]
+    body = asking(messages=[{"role": "user", "content": blocks}]) | fields
+    if path == COUNT:
+        del body["max_tokens"]
+    return bad(name, *says, body=body, path=path)
+
+
+MOST = "A maximum of 4 blocks with cache_control may be provided. Found 5."
+EMPTY = {"type": "text", "text": "", "cache_control": SHORT}
+CACHING = [
+    marks_are("five marks", MOST, marks=[SHORT] * 5),
+    marks_are("five marks for counting", MOST, marks=[SHORT] * 5, path=COUNT),
+    marks_are("four marks and one on all", MOST, marks=[SHORT] * 4 + [None], cache_control=SHORT),
+    marks_are(
+        "1h after 5m",
+        "messages.0.content.1.cache_control.ttl: ",
+        "must not come after a ttl='5m'",
+        marks=[SHORT, LONG],
+    ),
+    marks_are(
+        "1h after 5m in the system text",
+        "messages.0.content.0.cache_control.ttl: ",
+        marks=[LONG],
+        path=COUNT,
+        system=[{"type": "text", "text": "x", "cache_control": SHORT}],
+    ),
+    marks_are("another ttl on all", "cache_control.ttl: ", marks=[LONG], cache_control=SHORT),
+    block_is("an empty block marked", "messages.1.content.1.text: ", "empty", block=EMPTY),
+    block_is(
+        "a mark of 2h",
+        "messages.1.content.1.cache_control.ttl: ",
+        "'5m' or '1h'",
+        '"2h"',
+        block={"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "2h"}},
+    ),
+    block_is(
+        "a mark of another kind",
+        "messages.1.content.1.cache_control.type: ",
+        "'ephemeral'",
+        block={"type": "text", "text": "x", "cache_control": {"type": "persistent"}},
+    ),
+    block_is(
+        "a mark that is true",
+        "messages.1.content.1.cache_control: ",
+        block={"type": "text", "text": "x", "cache_control": True},
+    ),
+    turns_are(
+        "a mark on a turn",
+        "messages.0.cache_control: Extra",
+        messages=[{"role": "user", "content": "hi", "cache_control": SHORT}],
+    ),
+    field_is(
+        "a mark on the output's form",
+        "output_config.cache_control: Extra",
+        output_config={"cache_control": SHORT},
+    ),
+    field_is("diagnostics a string", "diagnostics: ", diagnostics="msg_1"),
+    field_is("diagnostics of a number", "diagnostics.previous_message_id: ", "string",
+             diagnostics={"previous_message_id": 5}),
+    field_is("diagnostics of more", "diagnostics.verbose: Extra", diagnostics={"verbose": True}),
+]  # fmt: skip
+
+CASES = [*BODIES, *FIELDS, *TURNS, *HTTP, *CACHING]
 
 
 @pytest.fixture(scope="module")

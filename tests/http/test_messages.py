@@ -165,7 +165,35 @@ async def test_what_has_no_effect_is_named(echo):
     response = await echo.client.post("/v1/messages", json=body, headers=headers)
     assert response.status_code == 200
     named = response.headers["renga-ignored"].split(", ")
-    assert named == ["next-2030-01-01", "old-2024-01-01", "third", "cache_control", "metadata"]
+    assert named == ["next-2030-01-01", "old-2024-01-01", "third", "metadata", "cache_control"]
+
+
+async def test_counting_says_nothing_of_caching(echo):
+    body = asking(cache_control={"type": "ephemeral"})
+    del body["max_tokens"]
+    response = await echo.post(body, "/v1/messages/count_tokens")
+    assert response.status_code == 200
+    assert "renga-ignored" not in response.headers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_no_tokens_is_only_its_prompt(echo, stream):
+    response = await echo.post(asking("x" * 40, max_tokens=0, stream=stream))
+    assert response.status_code == 200
+    if stream:
+        events = [e for e in events_of(response.content) if e[0] != "ping"]
+        assert [name for name, _ in events] == ["message_start", "message_delta", "message_stop"]
+        ending = events[1][1]
+        assert (ending["delta"]["stop_reason"], ending["usage"]["output_tokens"]) == (
+            "max_tokens",
+            0,
+        )
+    else:
+        message = response.json()
+        assert (message["content"], message["stop_reason"]) == ([], "max_tokens")
+        assert (message["usage"]["input_tokens"], message["usage"]["output_tokens"]) == (10, 0)
+    row = await echo.row(response)
+    assert (row.status, row.tokens.input, row.tokens.output) == ("ok", 10, 0)
 
 
 async def test_fields_of_a_beta_newer_than_this_server_are_ignored_and_named(echo):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+from renga.caching import is_marked
 from renga.errors import InvalidRequest
 from renga.events import Event, MessageDelta, MessageStart
 from renga.prices import Service, Tokens
@@ -26,6 +27,7 @@ class Capabilities:
     structured_output: bool = False
     sampling: bool = True
     stop_sequences: bool = True
+    prompt_caching: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
@@ -39,13 +41,18 @@ class Capabilities:
                 return "temperature"
         return None
 
+    def ignored_in(self, request: Prompt) -> tuple[str, ...]:
+        """Fields of `request` that this backend accepts without effect."""
+        return () if self.prompt_caching or not is_marked(request) else ("cache_control",)
+
 
 @dataclass
 class Attempt:
     """One try on one backend: identity for it, and the meter that it fills. Counts are tokens.
 
-    None means not known yet, which is not 0. `reused` is the part of `input` that was read from KV
-    blocks without a cache breakpoint; it is billed as input.
+    None means not known yet, which is not 0. The first four are disjoint and add up to the prompt.
+    `reused` is the part of `input` that was read from KV blocks without a cache breakpoint; it is
+    billed as input.
     """
 
     request_id: str
@@ -84,12 +91,25 @@ class Attempt:
         )
 
 
+State = Literal["unloaded", "loading", "ready", "restarting", "unloading", "failed"]
+
+
 @dataclass(frozen=True)
 class Health:
-    """Whether a backend would take a request now, and one line on what it is."""
+    """How a backend is, and one line on what it is."""
 
-    ready: bool
+    state: State
     words: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would take a request now."""
+        return self.state == "ready"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it would take a request, if only after a wait: it died and is on its way back."""
+        return self.state in ("ready", "restarting")
 
 
 class Backend(Protocol):

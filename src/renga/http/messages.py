@@ -128,8 +128,9 @@ def understand(
 
 
 def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:
-    """What the receipt knows by now, and what was ignored."""
+    """What the receipt knows by now, and what was ignored, by the backend too."""
     receipt = caller.receipt
+    ignored = [*ignored, *receipt.ignored]
     known = {
         "renga-tier": receipt.tier,
         "renga-served-tier": receipt.served_tier if receipt.served_tier != receipt.tier else "",
