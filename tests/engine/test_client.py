@@ -21,7 +21,7 @@ from renga.engine.client import (
     EngineStartError,
     Event,
 )
-from renga.engine.messages import EngineSettings, Finished, Output, Started, Submit
+from renga.engine.messages import EngineSettings, Finished, Output, Score, Started, Submit
 from tests.engine.harness import NAMES, model_folder
 
 pytestmark = pytest.mark.timeout(120)
@@ -150,6 +150,53 @@ async def test_the_end_of_a_process_is_told_to_the_operator(client, caplog):
     await _until(lambda: not client.alive)
     await _until(lambda: client.alive)
     assert "the engine's process ended with status -9; starting it again" in caplog.text
+
+
+async def test_a_process_that_hangs_is_ended_and_started_again(folder, caplog):
+    settings = EngineSettings(model=str(folder), kv_bytes=100_000_000)
+    client = await EngineClient.start(settings, patience=1.0)
+    first = client.process_id
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(_raised(client))
+        await _until(lambda: _running(client) == 1)
+        os.kill(first, signal.SIGSTOP)
+    assert "no sign of life for 1 s" in str(waiting.result())
+    assert "no sign of life" in caplog.text
+    assert _output_tokens(await _collect(client, _submit("next"))) == 20
+    assert client.process_id != first
+    await client.aclose()
+
+
+async def test_a_process_that_owes_nothing_may_be_silent(folder):
+    settings = EngineSettings(model=str(folder), kv_bytes=100_000_000)
+    client = await EngineClient.start(settings, patience=0.4)
+    first = client.process_id
+    async with aclosing(client.generate(_submit("slow reader"))) as events:
+        await anext(events)
+        await asyncio.sleep(1.2)
+        rest = [event async for event in events]
+    assert _output_tokens(rest) == 20
+    assert client.process_id == first
+    await client.aclose()
+
+
+async def _raised(client: EngineClient) -> EngineDied:
+    with pytest.raises(EngineDied) as raised:
+        await _collect(client, _submit("doomed", max_tokens=1_900))
+    return raised.value
+
+
+async def test_scores_come_through_the_pipe(client):
+    prompt = list(range(20, 60))
+    score = Score(id="s", salt="team", prompt=prompt, continuations=[[70, 71], [80]])
+    scored, end = await client.score(score)
+    assert scored is not None
+    assert [len(logs) for logs in scored.logprobs] == [2, 1]
+    assert all(log <= 0 for logs in scored.logprobs for log in logs)
+    assert (end.reason, end.prompt_tokens, end.output_tokens) == ("end_turn", 40, 0)
+    none, refused = await client.score(Score(id="e", salt="t", prompt=prompt, continuations=[]))
+    assert none is None
+    assert "continuations: there are none" in (refused.error or "")
 
 
 async def test_a_process_that_ends_as_soon_as_it_is_up_strands_nobody(tmp_path):

@@ -1,8 +1,9 @@
 """The engine as the rest of the program sees it: asyncio in, a process behind.
 
 Owned rules: every `generate` ends, by `Finished` or by an exception, also when the process dies; a
-generator that is closed early is cancelled in the engine; a process that dies is started again. It
-does not know what a request means.
+generator that is closed early is cancelled in the engine; a process that dies is started again, and
+one that owes an answer and gives no sign of life is ended first. It does not know what a request
+means.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import msgspec
@@ -25,6 +27,8 @@ from renga.engine.messages import (
     Output,
     Ready,
     Refused,
+    Score,
+    Scored,
     Started,
     Stats,
     Submit,
@@ -35,10 +39,15 @@ from renga.engine.messages import (
 
 Event = Started | Output | Finished
 
+# Seconds in which a process that works says something, several times over: each step ends with a
+# frame, and its longest, a chunk of the longest prompt of the largest model, takes a few.
+PATIENCE_SECONDS = 60.0
+
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _READ_BYTES = 1 << 16
 _LEAVE_SECONDS = 2.0
 _GOING_SECONDS = 0.5
+_LOOKS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +78,18 @@ class _Open:
 
     meter: Callable[[Event], None] | None
     queue: asyncio.Queue[Event | Refused | EngineDied] = field(default_factory=asyncio.Queue)
+    scored: Scored | None = None
+    answered: bool = False
+    """Whether its last message has come: a slow reader may have some to read yet."""
 
 
 class EngineClient:
     """One engine process and its open requests. Made by `start`, ended by `aclose`."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, patience: float = PATIENCE_SECONDS) -> None:
         self._settings = settings
+        self._patience = patience
+        self._silent = 0
         self._open: dict[str, _Open] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._up = asyncio.Event()
@@ -83,18 +97,24 @@ class EngineClient:
         self._stats: Stats | None = None
         self._failure: str | None = None
         self._closing = False
-        self._supervisor: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def start(cls, settings: EngineSettings) -> "EngineClient":
-        """Start the process and wait for its model; EngineStartError where that fails."""
-        client = cls(settings)
+    async def start(
+        cls, settings: EngineSettings, patience: float = PATIENCE_SECONDS
+    ) -> "EngineClient":
+        """Start the process and wait for its model; EngineStartError where that fails.
+
+        A process that owes an answer and says nothing for `patience` seconds is started again.
+        """
+        client = cls(settings, patience)
         try:
             await client._bring_up()
         except EngineDied as error:
             raise EngineStartError(str(error)) from error
-        # Kept and awaited in `aclose`: its life is the client's, not that of a block of code.
-        client._supervisor = asyncio.get_running_loop().create_task(client._supervise())
+        # Kept and awaited in `aclose`: their life is the client's, not that of a block of code.
+        loop = asyncio.get_running_loop()
+        client._tasks = [loop.create_task(client._supervise()), loop.create_task(client._watch())]
         return client
 
     @property
@@ -117,7 +137,7 @@ class EngineClient:
         """The figures that the process last sent; None before it sent any."""
         return self._stats
 
-    async def generate(
+    def generate(
         self, submit: Submit, meter: Callable[[Event], None] | None = None
     ) -> AsyncGenerator[Event, None]:
         """Run a request: `Started`, some `Output`, then `Finished`.
@@ -127,13 +147,30 @@ class EngineClient:
         be an event that never is. Raises EngineOverloaded where the queue is full, and EngineDied
         where the process ends meanwhile or does not come back within the settings' `start_seconds`.
         """
+        return self._ask(submit, _Open(meter))
+
+    async def score(self, score: Score) -> tuple[Scored | None, Finished]:
+        """The likelihoods that a score asks for, and its end; None where that is an error's.
+
+        Cancel the task to cancel it in the engine. Raises as `generate` does.
+        """
+        opened = _Open(None)
+        async with aclosing(self._ask(score, opened)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return opened.scored, event
+        raise AssertionError("every request ends with Finished or an exception")
+
+    async def _ask(self, message: Submit | Score, opened: "_Open") -> AsyncGenerator[Event, None]:
         await self._wait_until_up()
-        if submit.id in self._open:
-            raise ValueError(f"id {submit.id!r} is in use")
-        opened = self._open[submit.id] = _Open(meter)
+        if message.id in self._open:
+            raise ValueError(f"id {message.id!r} is in use")
+        if all(other.answered for other in self._open.values()):
+            self._silent = 0
+        self._open[message.id] = opened
         ended = False
         try:
-            self._send(submit)
+            self._send(message)
             while not ended:
                 event = await opened.queue.get()
                 ended = not isinstance(event, Started | Output)
@@ -143,9 +180,9 @@ class EngineClient:
                     raise EngineOverloaded(event.retry_after)
                 yield event
         finally:
-            self._open.pop(submit.id, None)
+            self._open.pop(message.id, None)
             if not ended:
-                self._send(Cancel(submit.id))
+                self._send(Cancel(message.id))
 
     async def aclose(self, drain_seconds: float = 0.0) -> None:
         """End the process; with `drain_seconds`, let open requests finish for so long first."""
@@ -160,10 +197,10 @@ class EngineClient:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _LEAVE_SECONDS)
         await self._kill()
-        if self._supervisor is not None:
-            self._supervisor.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+                await task
         self._lose("the engine was closed")
 
     async def _wait_until_up(self) -> None:
@@ -188,7 +225,11 @@ class EngineClient:
                 await self._read_events()
             process = self._process
             await self._kill()
-            self._lose("the engine's process ended")
+            self._lose(
+                f"the engine's process gave no sign of life for {self._patience:.0f} s"
+                if self._silent > _LOOKS
+                else "the engine's process ended"
+            )
             if self._closing:
                 return
             status = None if process is None else process.returncode
@@ -199,6 +240,22 @@ class EngineClient:
                 await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
                 failures += 1
                 await self._restart()
+
+    async def _watch(self) -> None:
+        """End a process that says nothing although it owes an answer: a step of it hangs.
+
+        Counts looks and not seconds, so that a stop of the whole group, or a sleep of the machine,
+        is nobody's silence.
+        """
+        while True:
+            await asyncio.sleep(self._patience / _LOOKS)
+            owes = self.alive and not all(opened.answered for opened in self._open.values())
+            self._silent = self._silent + 1 if owes else 0
+            process = self._process
+            if self._silent > _LOOKS and process is not None:
+                _log.error("the engine gave no sign of life for %.0f s", self._patience)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
 
     async def _restart(self) -> None:
         try:
@@ -252,6 +309,7 @@ class EngineClient:
         stream = self._stdout()
         buffer = bytearray()
         while data := await stream.read(_READ_BYTES):
+            self._silent = 0
             buffer += data
             while len(buffer) >= LENGTH_BYTES:
                 end = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "big")
@@ -264,11 +322,15 @@ class EngineClient:
         for event in events:
             if isinstance(event, Stats):
                 self._stats = event
-            elif isinstance(event, Started | Output | Finished | Refused):
+            elif isinstance(event, Started | Output | Scored | Finished | Refused):
                 # A request that was cancelled here is not there any more.
                 opened = self._open.get(event.id)
                 if opened is None:
                     continue
+                if isinstance(event, Scored):
+                    opened.scored = event
+                    continue
+                opened.answered = isinstance(event, Finished | Refused)
                 if opened.meter is not None and not isinstance(event, Refused):
                     opened.meter(event)
                 opened.queue.put_nowait(event)
