@@ -38,6 +38,7 @@ LAYERS: list[list[str]] = [
     ["renga.engine.messages"],
     ["renga.config", "renga.machine"],
     ["renga.events"],
+    ["renga.diagnostics"],
     ["renga.caching"],
     ["renga.errors"],
     ["renga.types"],

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from renga import caching
 from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
+from renga.diagnostics import Comparisons
 from renga.errors import ApiError, RengaError
 from renga.events import Event, MessageDelta, MessageStart, ordered
 from renga.ids import Ids
@@ -45,6 +46,7 @@ class Gateway:
         self._prices = prices
         self._clock = clock
         self._ids = ids
+        self._comparisons = Comparisons()
         path: Path = self._attempt
         for layer in reversed(layers):
             path = layer(path)
@@ -59,7 +61,7 @@ class Gateway:
         try:
             async with aclosing(ordered(self._path(request, caller))) as events:  # type: ignore[type-var]
                 async for event in events:
-                    signed = self._sign(event, caller)
+                    signed = self._sign(event, request, caller)
                     closing.see(signed)
                     yield signed
             closing.status = "ok"
@@ -139,12 +141,20 @@ class Gateway:
         )
         receipt.cost_usd = None if cost is None else dollars(cost)
 
-    def _sign(self, event: Event, caller: Caller) -> Event:
-        """Our id and the tier's canonical name on the message, whoever made it."""
+    def _sign(self, event: Event, request: MessagesRequest, caller: Caller) -> Event:
+        """Our id, the tier's canonical name and the diagnostics on the message, whoever made it."""
         if not isinstance(event, MessageStart):
             return event
-        names = {"id": self._ids("msg"), "model": caller.receipt.model}
-        return event.model_copy(update={"message": event.message.model_copy(update=names)})
+        id_, receipt = self._ids("msg"), caller.receipt
+        diagnostics = self._comparisons.judge(
+            request,
+            workspace=caller.workspace,
+            served_by=receipt.backend,
+            message=id_,
+            usage=event.message.usage,
+        )
+        changes = {"id": id_, "model": receipt.model, "diagnostics": diagnostics}
+        return event.model_copy(update={"message": event.message.model_copy(update=changes)})
 
 
 class _Closing:
