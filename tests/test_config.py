@@ -94,7 +94,7 @@ WRONG = [
     ("[tiers.haiku]\nbackends = 'small'", "accepted: a list of strings", ""),
     ("[server]\nport = '80'", "server.port = '80'; accepted: a whole number", ""),
     ("[server]\nport = true", "server.port = True; accepted: a whole number", ""),
-    ("[server]\nport = -1", "port = -1; accepted: 0 or more", ""),
+    ("[server]\nport = -1", "port = -1; accepted: 0 to 65535", ""),
     ("[server]\nport = 70000", "port = 70000; accepted: 0 to 65535", ""),
     ("[server]\ndrain_seconds = 'x'", "accepted: a number", ""),
     ("server = 3", "server = 3; accepted: a table", ""),

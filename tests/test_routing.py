@@ -126,4 +126,9 @@ def test_each_model_is_what_the_official_types_expect_and_says_who_serves_it() -
     for model in models:
         parsed = SdkModelInfo.model_validate(model.model_dump(), strict=False)
         assert parsed.capabilities is not None
-        assert model.renga == {"tier": model.line, "served_by": "haiku", "backends": ["a"]}
+        assert model.renga == {
+            "tier": model.line,
+            "served_by": "haiku",
+            "backends": ["a"],
+            "states": {"a": "ready"},
+        }

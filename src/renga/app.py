@@ -21,6 +21,8 @@ from renga.gateway import Gateway, Layer
 from renga.ids import Ids, make_ids
 from renga.keys import Keys
 from renga.ledger import Ledger
+from renga.loading import Loadable
+from renga.machine import Machine
 from renga.prices import load_prices
 from renga.routing import TIERS, Router, check_aliases
 from renga.store import sqlite_url
@@ -30,12 +32,16 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class App:
-    """The running parts. `clock` is wall time in seconds."""
+    """The running parts. `clock` is wall time in seconds.
+
+    `loadables` stand around `backends`, name by name: what is asked goes through them.
+    """
 
     config: Config
     ledger: Ledger
     keys: Keys
     backends: Mapping[str, Backend]
+    loadables: Mapping[str, Loadable]
     router: Router
     gateway: Gateway
     ids: Ids
@@ -51,7 +57,11 @@ class App:
         ids: Ids | None = None,
         layers: Sequence[Layer] = (),
     ) -> App:
-        """Open the store and start the backends that tiers name. Raises SetupError."""
+        """Open the store and load the backends that tiers name.
+
+        A backend that cannot be loaded leaves its tiers without; only where none can is there a
+        SetupError.
+        """
         ids = ids or make_ids()
         prices = load_prices(config.prices)
         check_aliases(config.aliases)
@@ -60,9 +70,10 @@ class App:
             ledger = await Ledger.start(url, clock=clock, instance_id=ids("inst"))
             stack.push_async_callback(ledger.aclose)
             keys = Keys(ledger.store, clock=clock)
-            backends = await _start_backends(config, stack)
+            backends, loadables = _make_backends(config, stack)
+            await _load(config, loadables)
             tiers = {
-                tier: [backends[name] for name in config.tiers[tier].backends]
+                tier: [loadables[name] for name in config.tiers[tier].backends]
                 for tier in TIERS
                 if tier in config.tiers
             }
@@ -76,22 +87,46 @@ class App:
                 layers=layers,
             )
             kept = stack.pop_all()
-        return cls(config, ledger, keys, backends, router, gateway, ids, clock, kept)
+        return cls(config, ledger, keys, backends, loadables, router, gateway, ids, clock, kept)
 
     async def aclose(self) -> None:
         """Stop the backends, then write what is left to write."""
         await self._stack.aclose()
 
 
-async def _start_backends(config: Config, stack: AsyncExitStack) -> dict[str, Backend]:
-    wanted = {name for tier in config.tiers.values() for name in tier.backends}
+def _make_backends(
+    config: Config, stack: AsyncExitStack
+) -> tuple[dict[str, Backend], dict[str, Loadable]]:
+    """The backends that tiers name, bare and loadable, closed with `stack`."""
+    machine = Machine()
+    wanted = sorted({name for tier in config.tiers.values() for name in tier.backends})
     backends = {
-        name: make_backend(config.backends[name], home=config.home) for name in sorted(wanted)
+        name: make_backend(config.backends[name], home=config.home, machine=machine)
+        for name in wanted
     }
-    for backend in backends.values():
-        stack.push_async_callback(backend.aclose)
-    await asyncio.gather(*(b.start() for b in backends.values()))
-    return backends
+    drain = config.server.drain_seconds
+    loadables = {name: Loadable(b, drain_seconds=drain) for name, b in backends.items()}
+    for name, loadable in loadables.items():
+        stack.push_async_callback(loadable.aclose)
+        if config.backends[name].kind == "local" and config.backends[name].load:
+            machine.expect(name)
+    return backends, loadables
+
+
+async def _load(config: Config, loadables: Mapping[str, Loadable]) -> None:
+    """Load what is not said to wait. Raises SetupError where none of it can be."""
+    wanted = [b for name, b in loadables.items() if config.backends[name].load]
+    found = await asyncio.gather(*(b.load() for b in wanted), return_exceptions=True)
+    broken = [error for error in found if isinstance(error, BaseException)]
+    for error in broken:
+        if not isinstance(error, SetupError):
+            raise error
+    if broken and len(broken) == len(wanted):
+        first = broken[0]
+        if len(broken) == 1 and isinstance(first, SetupError):
+            raise first
+        words = "; ".join(f"{b.name}: {b.failure.message}" for b in wanted if b.failure)
+        raise SetupError(f"none of the models can be loaded: {words}", "`renga doctor` has more")
 
 
 def make_home(home: Path) -> Path:

@@ -2,19 +2,23 @@
 
 Owns the rule how names resolve: a tier's own name, renga's canonical ids, every Claude name by its
 family, and the operator's aliases; anything else is a 404. And the rule who serves a tier that is
-not configured: the next larger one that is, else the largest there is. It calls no backend.
+not configured: the next larger one that is, else the largest there is. Among a tier's backends it
+is the first that is ready; where none is loaded, a 503 says why and what to do. It calls no
+backend.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from renga.backends.base import Backend, refuse
-from renga.errors import NotFound, SetupError
-from renga.types import ModelInfo, Prompt
+from renga.backends.base import Backend, Capabilities, Health, refuse
+from renga.errors import NotFound, SetupError, Unavailable
+from renga.loading import LOADING_SECONDS
+from renga.types import MAX_OUTPUT_TOKENS, ModelInfo, Prompt
 
 Tier = Literal["haiku", "sonnet", "opus"]
 TIERS: tuple[Tier, ...] = ("haiku", "sonnet", "opus")  # small to large
@@ -103,20 +107,37 @@ class Router:
         self._aliases = dict(aliases or {})
 
     def route(self, request: Prompt) -> Route:
-        """Candidates for `request`. Raises NotFound (model) or InvalidRequest (a field)."""
+        """Candidates for `request`, those that are ready first.
+
+        Raises NotFound (model), Unavailable (nothing is loaded) or InvalidRequest (a field).
+        """
         tier = tier_of(request.model, self._aliases)
         served = self.served_by(tier)
         able: list[Backend] = []
+        waiting: list[Backend] = []
         refusal = None
-        for backend in self._tiers[served]:
+        for backend, health in self._loaded(served):
             missing = backend.capabilities.missing_for(request)
             if missing is None:
-                able.append(backend)
+                (able if health.ready else waiting).append(backend)
             else:
                 refusal = refusal or refuse(backend.name, missing)
-        if refusal and not able:
+        if refusal and not able and not waiting:
             raise refusal
-        return Route(tier, served, CANONICAL[tier], tuple(able))
+        return Route(tier, served, CANONICAL[tier], (*able, *waiting))
+
+    def _loaded(self, tier: Tier) -> list[tuple[Backend, Health]]:
+        """The tier's backends that take requests. Raises Unavailable where there is none."""
+        found = [(backend, backend.health()) for backend in self._tiers[tier]]
+        loaded = [(backend, health) for backend, health in found if health.loaded]
+        if not loaded:
+            words = "; ".join(f"backend '{b.name}': {health.words}" for b, health in found)
+            soon = any(health.state == "loading" for _, health in found)
+            raise Unavailable(
+                f"model: nothing that serves {tier} is loaded: {words}",
+                retry_after=LOADING_SECONDS if soon else None,
+            )
+        return loaded
 
     def served_by(self, tier: Tier) -> Tier:
         """The configured tier that serves `tier`."""
@@ -130,25 +151,34 @@ class Router:
         """What `/v1/models/{name}` says. Raises NotFound."""
         tier = tier_of(name, self._aliases)
         backends = self.backends_of(tier)
-        able = backends[0].capabilities
+        able = _abilities(backends)
         return ModelInfo(
             id=CANONICAL[tier],
             display_name=f"renga {tier} 1",
             created_at=CREATED_AT,
             line=tier,
-            max_input_tokens=able.window,
-            max_tokens=able.max_output,
-            capabilities=_capabilities(able.structured_output),
+            max_input_tokens=able.window if able else None,
+            max_tokens=able.max_output if able else MAX_OUTPUT_TOKENS,
+            capabilities=_capabilities(able is not None and able.structured_output),
             renga={
                 "tier": tier,
                 "served_by": self.served_by(tier),
                 "backends": [b.name for b in backends],
+                "states": {b.name: b.health().state for b in backends},
             },
         )
 
     def models(self) -> list[ModelInfo]:
         """All tiers, largest first."""
         return [self.model(tier) for tier in reversed(TIERS)]
+
+
+def _abilities(backends: Sequence[Backend]) -> Capabilities | None:
+    """What the first of them can do that is loaded or was; None where none ever was."""
+    for backend in sorted(backends, key=lambda b: not b.health().loaded):
+        with suppress(Unavailable):
+            return backend.capabilities
+    return None
 
 
 def _capabilities(structured: bool) -> dict[str, object]:

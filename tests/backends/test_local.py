@@ -78,7 +78,10 @@ async def idle(backend: LocalBackend) -> Any:
 async def test_health_says_what_runs(local: LocalBackend) -> None:
     health = local.health()
     assert health.ready
-    assert health.words == f"410K parameters, int8, window {WINDOW}, 1 thread"
+    assert local.engine is not None
+    held = local.engine.facts.blocks * local.engine.facts.block_size
+    context = f"window {WINDOW}, 16 MB for {held:,} tokens"
+    assert health.words == f"410K parameters, int8, {context}, 1 thread"
 
 
 async def test_generation_that_reaches_the_window_says_so(local: LocalBackend) -> None:

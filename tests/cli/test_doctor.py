@@ -79,4 +79,4 @@ def test_an_old_processor_is_a_remark(tmp_path: Path):
 
 def test_little_memory_is_a_remark(tmp_path: Path):
     (tmp_path / "meminfo").write_text("MemTotal: 2000000 kB\nMemAvailable: 500000 kB\n")
-    assert check_memory(tmp_path / "meminfo").verdict == "slow"
+    assert check_memory(tmp_path).verdict == "slow"

@@ -25,13 +25,14 @@ def test_models_says_what_serves_each_tier(renga: RunRenga):
         "renga-haiku-1",
     ]
     assert "opus is not configured" in lines[1]
-    assert lines[3].split()[-1] == "4,096"
+    assert lines[3].split()[-1] == "start"
+    assert "4,096" in lines[3]
 
 
 def test_models_of_a_server(renga: RunRenga, start_server: StartServer):
     served = start_server(scripted())
     lines = renga("models", "--against", served.url).stdout.splitlines()
-    assert lines[-1].split() == ["renga-haiku-1", "haiku", "script", "32,768"]
+    assert lines[-1].split() == ["renga-haiku-1", "haiku", "script", "32,768", "ready"]
 
 
 def test_version(renga: RunRenga):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from renga.errors import SetupError
-from renga.models.find import LARGEST_WINDOW, NEEDED, Sampling, find_model, list_models
+from renga.models.find import DEFAULT_WINDOW, NEEDED, Sampling, find_model, list_models
 from tests.tiny_model import CONFIG, TURN_END, write_model
 
 
@@ -74,7 +74,7 @@ def test_a_broken_model_is_listed_with_its_trouble(folder: Path, tmp_path: Path)
 
 def test_the_window_is_never_larger_than_the_engine_takes(folder: Path, tmp_path: Path) -> None:
     write_json(folder / "config.json", max_position_embeddings=131_072)
-    assert find_model(str(folder), tmp_path).window == LARGEST_WINDOW
+    assert find_model(str(folder), tmp_path).window == DEFAULT_WINDOW
 
 
 def test_a_models_own_sampling_is_read(folder: Path, tmp_path: Path) -> None:

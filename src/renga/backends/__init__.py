@@ -10,16 +10,18 @@ from pathlib import Path
 
 from renga.backends.base import Backend
 from renga.config import BackendConfig
+from renga.machine import Machine
 
-# kind -> "module:class"; the class is called as Class(config, home=state folder).
+# kind -> "module:class"; called as Class(config, home=state folder, machine=what is shared).
 BACKENDS: dict[str, str] = {
     "local": "renga.backends.local:LocalBackend",
     "scripted": "renga.backends.scripted:ScriptedBackend",
 }
 
 
-def make_backend(config: BackendConfig, *, home: Path) -> Backend:
-    """The backend that `config` describes, not started yet."""
+def make_backend(config: BackendConfig, *, home: Path, machine: Machine | None = None) -> Backend:
+    """The backend that `config` describes, not started yet; alone on the machine without one."""
     module, _, name = BACKENDS[config.kind].partition(":")
-    backend: Backend = getattr(import_module(module), name)(config, home=home)
+    made = getattr(import_module(module), name)
+    backend: Backend = made(config, home=home, machine=machine or Machine())
     return backend

@@ -15,11 +15,14 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from renga.backends.base import Attempt, Capabilities, Health
 from renga.chat.render import ChatTemplate, is_prefilled
 from renga.chat.schema import FIELD, grammar_of
 from renga.config import BackendConfig
 from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
+from renga.engine.memory import engine_settings, megabytes, plan_memory
 from renga.engine.messages import (
     EngineSettings,
     Finished,
@@ -41,6 +44,7 @@ from renga.events import (
     MessageStop,
     TextDelta,
 )
+from renga.machine import Machine
 from renga.models.find import ModelFolder, Sampling, find_model
 from renga.types import (
     MAX_OUTPUT_TOKENS,
@@ -73,13 +77,16 @@ class LocalBackend:
 
     kind = "local"
 
-    def __init__(self, config: BackendConfig, *, home: Path) -> None:
+    def __init__(
+        self, config: BackendConfig, *, home: Path, machine: Machine | None = None
+    ) -> None:
         self.name = config.name
         self.open_streams = 0
         self.engine: EngineClient | None = None
         self.model: ModelFolder | None = None
         self._config = config
         self._home = home
+        self._machine = machine or Machine()
         self._template: ChatTemplate | None = None
         self._numbers = itertools.count(1)
 
@@ -93,17 +100,22 @@ class LocalBackend:
 
     async def start(self) -> None:
         """Check the model's folder, then load it. Raises SetupError."""
-        model = find_model(self._config.model, self._home)
-        self._check_window(model)
-        template = await asyncio.to_thread(ChatTemplate.load, model.path)
-        _check_tokenizer(template.tokenizer.size, model)
+        self._machine.expect(self.name)
         try:
+            model = find_model(self._config.model, self._home)
+            engine_settings(self._config, model)
+            template = await asyncio.to_thread(ChatTemplate.load, model.path)
+            _check_tokenizer(template.tokenizer.size, model)
             self.engine = await EngineClient.start(self._settings(model))
         except EngineStartError as error:
+            self._machine.release(self.name)
             raise SetupError(
                 f"backend '{self.name}': model '{model.name}' cannot be loaded: {error}",
                 "`renga doctor` checks what it needs",
             ) from error
+        except BaseException:
+            self._machine.release(self.name)
+            raise
         self.model, self._template = model, template
 
     async def aclose(self) -> None:
@@ -111,18 +123,20 @@ class LocalBackend:
         engine, self.engine, self._template = self.engine, None, None
         if engine is not None:
             await engine.aclose()
+        self._machine.release(self.name)
 
     def health(self) -> Health:
         if self.engine is None or self.model is None:
-            return Health(ready=False, words="stopped")
+            return Health("unloaded", "stopped")
         facts, model = self.engine.facts, self.model
         threads = f"{facts.threads} thread" + ("s" if facts.threads != 1 else "")
         size = f"{short_count(model.parameters)} parameters, {model.precision}"
-        words = f"{size}, window {facts.window:,}"
+        context = f"{megabytes(facts.kv_bytes)} for {facts.blocks * facts.block_size:,} tokens"
+        words = f"{size}, window {facts.window:,}, {context}"
         exact = ", exact arithmetic" if facts.precision == "exact" else ""
         if not self.engine.alive:
-            return Health(ready=False, words=f"{words}; the engine is being started again")
-        return Health(ready=True, words=f"{words}, {threads}{exact}")
+            return Health("restarting", f"{words}; the engine is being started again")
+        return Health("ready", f"{words}, {threads}{exact}")
 
     async def count_tokens(self, request: Prompt) -> int:
         tokens, _ = await self._prepare(request)
@@ -220,27 +234,13 @@ class LocalBackend:
         )
 
     def _settings(self, model: ModelFolder) -> EngineSettings:
-        config = self._config
-        return EngineSettings(
-            model=str(model.path),
-            threads=config.threads or None,
-            precision=config.precision,
-            max_running=config.max_running,
-            max_waiting=config.max_waiting,
-            kv_bytes=config.kv_cache_mb * 1_000_000 or None,
-            window=config.window or model.window,
-            kv_precision=config.kv_precision,
-            draft_tokens=None if config.draft_tokens < 0 else config.draft_tokens,
-            cache_share=config.cache_share,
-        )
+        """The engine's settings, with its share of the machine, which it keeps till it is closed.
 
-    def _check_window(self, model: ModelFolder) -> None:
-        if self._config.window > model.window:
-            raise SetupError(
-                f"backends.{self.name}.window = {self._config.window}; "
-                f"accepted: 0 to {model.window} for model '{model.name}'",
-                "0 takes the model's own window",
-            )
+        Raises SetupError where there is not enough of it.
+        """
+        settings, plan = plan_memory(self._config, model, self._machine.free(self.name))
+        self._machine.promise(self.name, plan.total)
+        return replace(settings, threads=settings.threads or self._machine.threads(self.name))
 
     def _running(self) -> EngineClient:
         if self.engine is None:

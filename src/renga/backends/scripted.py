@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renga.backends.base import Attempt, Capabilities, Health
+from renga.backends.base import Attempt, Capabilities, Health, State
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
 from renga.events import (
@@ -27,6 +27,7 @@ from renga.events import (
     MessageStop,
     TextDelta,
 )
+from renga.machine import Machine
 from renga.types import Message, MessagesRequest, Prompt, StopReason, TextBlock, Usage
 
 BYTES_PER_TOKEN = 4
@@ -77,7 +78,12 @@ class ScriptedBackend:
     kind = "scripted"
 
     def __init__(
-        self, config: BackendConfig, *, home: Path | None = None, script: Script | None = None
+        self,
+        config: BackendConfig,
+        *,
+        home: Path | None = None,
+        machine: Machine | None = None,
+        script: Script | None = None,
     ) -> None:
         self.name = config.name
         self._config = config
@@ -91,13 +97,15 @@ class ScriptedBackend:
 
     async def start(self) -> None:
         """Nothing to load."""
+        self._closed = False
 
     async def aclose(self) -> None:
         """Answer nothing more."""
         self._closed = True
 
     def health(self) -> Health:
-        return Health(ready=not self._closed, words="scripted replies (no model)")
+        state: State = "unloaded" if self._closed else "ready"
+        return Health(state, "scripted replies (no model)")
 
     async def count_tokens(self, request: Prompt) -> int:
         self._check_open()
@@ -140,6 +148,7 @@ class ScriptedBackend:
                 if reply.error and attempt.output >= reply.fail_after:
                     raise reply.error
                 await asyncio.sleep(reply.token_delay)
+                self._check_open()
                 attempt.output += 1
                 yield BlockDelta(index=0, delta=TextDelta(text=piece))
             yield BlockStop(index=0)

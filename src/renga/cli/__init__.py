@@ -54,8 +54,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for module in (serve, ask, chat, models, doctor):
+    for module in (serve, ask, chat, doctor):
         commands.command(name=module.__name__.rpartition(".")[2])(module.run)
+    commands.add_typer(models.build(), name="models")
     commands.add_typer(keys.build(), name="keys")
     commands.add_typer(ledger.build(), name="ledger")
     commands.command(name="version")(version.run)

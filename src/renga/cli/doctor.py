@@ -23,6 +23,7 @@ import typer
 from renga.cli.options import ConfigOption
 from renga.config import Config, load_config
 from renga.errors import SetupError
+from renga.machine import PROC, Machine, available_memory
 
 FAILED = 1
 NEEDED_MEMORY = 1_000_000_000  # bytes; what a server with the shipped model may take
@@ -74,8 +75,7 @@ def examine(
     yield from _guarded("state folder", lambda: check_home(config))
     yield from _guarded("database", lambda: asyncio.run(check_database(config)))
     yield from _guarded("keys", lambda: asyncio.run(check_keys(config)))
-    for name in sorted({name for tier in config.tiers.values() for name in tier.backends}):
-        yield from _guarded(f"backend {name}", lambda name=name: check_backend(config, name))  # type: ignore[misc]
+    yield from check_backends(config)
     yield from _guarded("port", lambda: check_port(config))
 
 
@@ -117,13 +117,10 @@ def check_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Finding:
     return Finding("processor", "ok", words)
 
 
-def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
+def check_memory(proc: Path = PROC) -> Finding:
     """Memory that is free now, against what a server with the shipped model may take."""
-    try:
-        lines = meminfo.read_text(encoding="utf-8").splitlines()
-        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
-        free = sizes["MemAvailable"]
-    except (OSError, KeyError, ValueError, IndexError):
+    free = available_memory(proc)
+    if free is None:
         return Finding("memory", "ok", "cannot be read on this system")
     words = f"{free / 1e9:.1f} GB available"
     if free < NEEDED_MEMORY:
@@ -181,16 +178,47 @@ async def check_keys(config: Config) -> Finding:
     return Finding("keys", "ok", f"{words}; listening on {config.server.host}")
 
 
-def check_backend(config: Config, name: str) -> Finding:
-    """What the backend needs on disk. Raises SetupError."""
+def check_backends(config: Config) -> Iterator[Finding]:
+    """Each backend that a tier names; what those before it take is not there for the next.
+
+    A broken one is a remark where another is well: the server starts with what it has.
+    """
+    machine = Machine()
+    names = sorted({name for tier in config.tiers.values() for name in tier.backends})
+    found = [
+        finding
+        for name in names
+        for finding in _guarded(
+            f"backend {name}",
+            lambda name=name: check_backend(config, name, machine),  # type: ignore[misc]
+        )
+    ]
+    some = any(finding.verdict == "ok" for finding in found)
+    for finding in found:
+        if finding.verdict == "stop" and some:
+            mend = f"{finding.mend}; the others start without it".removeprefix("; ")
+            yield Finding(finding.name, "slow", finding.words, mend)
+        else:
+            yield finding
+
+
+def check_backend(config: Config, name: str, machine: Machine) -> Finding:
+    """What the backend needs on disk and in memory. Raises SetupError."""
+    from renga.engine.memory import megabytes, plan_memory
     from renga.models.find import find_model
 
     backend = config.backends[name]
     if backend.kind != "local":
         return Finding(f"backend {name}", "ok", backend.kind)
     model = find_model(backend.model, config.home)
-    words = f"{model.name}, {model.weight_bytes / 1e6:.1f} MB, window {model.window:,} tokens"
-    return Finding(f"backend {name}", "ok", words)
+    _, plan = plan_memory(backend, model, machine.free(name))
+    if backend.load:
+        machine.promise(name, plan.total)
+    words = f"{model.name}, {megabytes(plan.weights)} of weights, window {plan.window:,} tokens"
+    if plan.kv and plan.token:
+        words += f" of {plan.token:,} bytes, {megabytes(plan.kv)} of keys and values"
+    words += "" if backend.load else "; not loaded at start"
+    return Finding(f"backend {name}", "ok", f"{words}; {megabytes(plan.total)} in all")
 
 
 def check_port(config: Config) -> Finding:

@@ -1,28 +1,97 @@
-"""`renga models`: each tier and what serves it, by the configuration or by a running server."""
+"""`renga models`: what serves each tier; load and unload models of a running server.
+
+The list is by the configuration, or by a running server with `--against`. Loading and unloading
+always ask a server: the one at `--against`, else where the configuration says that it listens.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from renga.cli.options import AgainstOption, ConfigOption
 from renga.cli.screen import show_table
 from renga.config import BackendConfig, Config, environment, load_config
+from renga.errors import SetupError
 
-COLUMNS = ["model", "served by", "backend", ">window"]
+COLUMNS = ["model", "served by", "backend", ">window", "state"]
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # what listens there is found here
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="URL",
+        help="The running server (key: ANTHROPIC_API_KEY); else where the configuration says.",
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(metavar="BACKEND", help="As [backends.NAME] says.")]
 
 
-def run(against: AgainstOption = None, config: ConfigOption = None) -> None:
-    """List the tiers and what serves each."""
+def build() -> typer.Typer:
+    """The command and its subcommands."""
+    commands = typer.Typer(help="List the tiers and what serves each; load and unload.")
+    commands.callback(invoke_without_command=True)(run)
+    commands.command()(load)
+    commands.command()(unload)
+    return commands
+
+
+def run(context: typer.Context, against: AgainstOption = None, config: ConfigOption = None) -> None:
+    """List the tiers and what serves each, or load and unload a running server's models."""
+    if context.invoked_subcommand is not None:
+        if against or config:
+            raise SetupError(
+                f"options of `renga models {context.invoked_subcommand}` stand behind it",
+                "such as: renga models load small --against URL",
+            )
+        return
     rows = list_tiers(load_config(config)) if against is None else asyncio.run(_ask(against))
     show_table(COLUMNS, rows)
 
 
-async def _ask(url: str) -> list[list[str]]:
+def load(backend: NameArgument, against: ServerOption = None, config: ConfigOption = None) -> None:
+    """Load a model of a running server; returns when it is ready."""
+    asyncio.run(_change("load", backend, against or address(load_config(config))))
+
+
+def unload(
+    backend: NameArgument, against: ServerOption = None, config: ConfigOption = None
+) -> None:
+    """Unload a model of a running server once its running answers have ended."""
+    asyncio.run(_change("unload", backend, against or address(load_config(config))))
+
+
+def address(config: Config) -> str:
+    """Where the server of this configuration is found from this machine."""
+    host = ANYWHERE.get(config.server.host, config.server.host)
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"http://{host}:{config.server.port}"
+
+
+async def _change(action: str, backend: str, url: str) -> None:
+    from urllib.parse import quote
+
+    server = _server(url)
+    done = await server.post(f"/v1/renga/models/{quote(backend, safe='')}/{action}")
+    try:
+        typer.echo(f"{done['backend']}: {done['words']}")
+    except KeyError as error:
+        raise server.stranger() from error
+
+
+def _server(url: str) -> Any:
     from renga.cli.sources import There
 
-    server = There(url, environment().get("ANTHROPIC_API_KEY") or "renga")
+    return There(url, environment().get("ANTHROPIC_API_KEY") or "renga")
+
+
+async def _ask(url: str) -> list[list[str]]:
+    server = _server(url)
     page = await server.get("/v1/models")
     try:
         return [_row(model) for model in page["data"]]
@@ -33,16 +102,19 @@ async def _ask(url: str) -> list[list[str]]:
 def _row(model: dict[str, Any]) -> list[str]:
     about = model.get("renga", {})
     window = model.get("max_input_tokens")
+    backends = about.get("backends", ["?"])
+    states = about.get("states", {})
     return [
         model["id"],
         about.get("served_by", "?"),
-        ", ".join(about.get("backends", ["?"])),
+        ", ".join(backends),
         "?" if window is None else f"{window:,}",
+        ", ".join(states.get(name, "?") for name in backends),
     ]
 
 
 def list_tiers(config: Config) -> list[list[str]]:
-    """A row per tier, largest first; nothing is started. Raises SetupError for a broken model."""
+    """A row per tier, largest first; nothing is started. A broken model says so in its row."""
     from renga.routing import CANONICAL, TIERS, serving_tier
 
     configured = [tier for tier in TIERS if tier in config.tiers]
@@ -51,17 +123,22 @@ def list_tiers(config: Config) -> list[list[str]]:
         by = serving_tier(tier, configured)
         backends = [config.backends[name] for name in config.tiers[by].backends]
         served = by if by == tier else f"{by} ({tier} is not configured)"
-        rows.append([CANONICAL[tier], served, *_describe(backends[0], config.home)])
+        rows.append([CANONICAL[tier], served, *_describe(backends[0], config)])
     return rows
 
 
-def _describe(backend: BackendConfig, home: Path) -> list[str]:
-    """What a backend is, and its window in tokens."""
+def _describe(backend: BackendConfig, config: Config) -> list[str]:
+    """What a backend is, its window in tokens, and what a start would do with it."""
     from renga.models.find import find_model
 
+    state = "loads at start" if backend.load else "load = false"
     if backend.kind != "local":
-        return [f"{backend.name}: {backend.kind}", f"{backend.window:,}" if backend.window else ""]
-    model = find_model(backend.model, home)
+        window = f"{backend.window:,}" if backend.window else ""
+        return [f"{backend.name}: {backend.kind}", window, state]
+    try:
+        model = find_model(backend.model, config.home)
+    except SetupError as error:
+        return [f"{backend.name}: {backend.model}", "", error.message]
     size = f"{model.parameters / 1e6:.1f}M parameters, {model.precision}"
-    window = min(backend.window or model.window, model.window)
-    return [f"{backend.name}: {model.name}, {size}", f"{window:,}"]
+    window = f"{min(backend.window or model.window, model.longest):,}"
+    return [f"{backend.name}: {model.name}, {size}", window, state]

@@ -1,6 +1,7 @@
 """`renga serve`: the server, and what it says when it is ready.
 
-Owns the banner and the order of start: settings and port are checked before a model is loaded.
+Owns the banner and the order of start: settings and port are checked before a model is loaded. The
+banner names what could not be loaded, and why, beside what serves.
 """
 
 from __future__ import annotations

@@ -200,10 +200,10 @@ class There:
             raise _refusal(response)
         return response
 
-    def _get(self, path: str) -> dict[str, Any]:
+    def _object(self, method: str, path: str) -> dict[str, Any]:
         connection = self._connect(self._host, self._port, timeout=TIMEOUT_SECONDS)
         try:
-            return self._json(self._call(connection, "GET", path).read())
+            return self._json(self._call(connection, method, path).read())
         finally:
             connection.close()
 
@@ -230,7 +230,11 @@ class There:
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at `path`. Raises RengaError or SetupError."""
-        return await asyncio.to_thread(self._get, path)
+        return await asyncio.to_thread(self._object, "GET", path)
+
+    async def post(self, path: str) -> dict[str, Any]:
+        """What the server answers there to an empty body. Raises RengaError or SetupError."""
+        return await asyncio.to_thread(self._object, "POST", path)
 
     async def cost_usd(self) -> str | None:
         """See Source; None where the server keeps no ledger that it shows."""

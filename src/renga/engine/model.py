@@ -18,13 +18,11 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from renga.engine.batch import Batch
 from renga.engine.blocks import BLOCK_SIZE
-from renga.engine.memory import stored_precision
+from renga.engine.memory import default_kv_bytes, megabytes, stored_precision
 from renga.engine.messages import EngineSettings, Precision
-
-_WINDOW_CEILING = 32_768
-_MIB = 1024 * 1024
-# Without a setting: two full windows where they fit in so much, never less than one.
-_KV_CEILING = 420 * _MIB
+from renga.errors import SetupError
+from renga.machine import available_memory
+from renga.models.find import DEFAULT_WINDOW, check_weights
 
 _EVERYWHERE: dict[str, Any] = {
     "PERFORMANCE_HINT": "LATENCY",
@@ -46,10 +44,11 @@ class ModelError(Exception):
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What a model folder says about itself."""
+    """What a model folder says about itself. Windows in tokens: the default and the model's own."""
 
     folder: Path
     window: int
+    longest: int
     end_ids: list[int]
 
     @classmethod
@@ -67,8 +66,12 @@ class ModelFiles:
         end_ids = [ends] if isinstance(ends, int) else list(ends or [])
         if not end_ids:
             raise ModelError(f"{folder}: neither config names an eos_token_id")
-        window = int(config.get("max_position_embeddings", _WINDOW_CEILING))
-        return cls(folder, min(window, _WINDOW_CEILING), end_ids)
+        try:
+            check_weights(folder)
+        except SetupError as error:
+            raise ModelError(error.message) from error
+        longest = int(config.get("max_position_embeddings", DEFAULT_WINDOW))
+        return cls(folder, min(longest, DEFAULT_WINDOW), longest, end_ids)
 
 
 class Model:
@@ -86,13 +89,17 @@ class Model:
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.vocab = compiled.output(0).get_partial_shape()[-1].get_length()
         block_bytes = sum(_block_bytes(port) for port in caches.values())
-        window = min(settings.window or files.window, files.window)
+        window = min(settings.window or files.window, files.longest)
         self.blocks = _block_count(block_bytes, window, settings.kv_bytes)
         self.window = min(window, self.blocks * BLOCK_SIZE)
         self.kv_bytes = self.blocks * block_bytes
+        _check_memory(self.kv_bytes, available_memory())
         self._request = compiled.create_infer_request()
+        self._caches: list[npt.NDArray[Any]] = []
         for name, port in caches.items():
-            self._request.set_tensor(name, _cache_tensor(port, self.blocks))
+            cache = _cache_tensor(port, self.blocks)
+            self._request.set_tensor(name, cache)
+            self._caches.append(cache.data)
         self._inputs: dict[str, npt.NDArray[Any]] = {}
         for field in fields(Batch):
             self._inputs[field.name] = np.zeros((0, 0))
@@ -109,6 +116,11 @@ class Model:
         self._request.infer()
         logits: npt.NDArray[np.float32] = self._request.get_output_tensor(0).data
         return logits.reshape(-1, self.vocab)
+
+    def copy_block(self, source: int, target: int) -> None:
+        """Make the keys and values of one block those of another, in every layer."""
+        for cache in self._caches:
+            cache[target] = cache[source]
 
     def _bind(self, name: str, value: npt.NDArray[Any]) -> None:
         """Give the model memory of our own to read this input from, holding that value."""
@@ -166,8 +178,15 @@ def _block_count(block_bytes: int, window: int, kv_bytes: int | None) -> int:
         if count < 2:
             raise ModelError(f"kv_bytes: {kv_bytes} holds {count} blocks of {block_bytes}; need 2")
         return count
-    one = -(-window // BLOCK_SIZE)
-    return max(one, min(2 * one, _KV_CEILING // block_bytes))
+    return default_kv_bytes(window, block_bytes) // block_bytes
+
+
+def _check_memory(kv_bytes: int, free: int | None) -> None:
+    """Blocks take memory only as they are written to: what is too much would show much later."""
+    if free is not None and kv_bytes > free:
+        raise ModelError(
+            f"its keys and values take {megabytes(kv_bytes)}; {megabytes(free)} are free"
+        )
 
 
 def _block_bytes(port: Any) -> int:

@@ -18,6 +18,7 @@ from renga.http.auth import Auth
 from renga.http.door import Door
 from renga.http.errors import handlers
 from renga.http.health import Health
+from renga.http.loading import Loading
 from renga.http.messages import Messages
 from renga.http.models import Models
 from renga.http.requests import Requests
@@ -62,7 +63,8 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
             gateway=app.gateway, auth=auth, running=running, limit=limit, ping_seconds=ping_seconds
         ),
         Models(router=app.router, auth=auth),
+        Loading(router=app.router, loadables=app.loadables, auth=auth),
         Requests(ledger=app.ledger, auth=auth),
-        Health(router=app.router, backends=app.backends, ledger=app.ledger, running=running),
+        Health(router=app.router, backends=app.loadables, ledger=app.ledger, running=running),
     )
     return [route for endpoint in endpoints for route in endpoint.routes()]

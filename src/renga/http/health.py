@@ -1,7 +1,8 @@
 """`GET /healthz` and `GET /readyz`: whether the process lives, and whether it would take a request.
 
-Owns what ready means: not draining, the ledger can be written, and every tier has a backend that is
-ready. What is missing is named. No key is asked for: who probes has none.
+Owns what ready means: not draining, the ledger can be written, and a tier at least has a backend
+that is ready. A model that failed keeps nobody from the others; the tiers without one are named, as
+is whatever else is missing. No key is asked for: who probes has none.
 """
 
 from __future__ import annotations
@@ -42,19 +43,25 @@ class Health:
 
     async def ready(self, request: Request) -> Response:
         """What serves, and what is missing for it."""
-        missing = self._missing()
+        missing, unserved = self._missing(), self._unserved()
+        missing += unserved
+        ready = len(missing) == len(unserved) < len(TIERS)
         body = {
-            "status": "not ready" if missing else "ready",
+            "status": "ready" if ready else "not ready",
             "missing": missing,
             "backends": {name: b.health().words for name, b in self._backends.items()},
         }
-        headers = {"retry-after": f"{RETRY_SECONDS:.0f}"} if missing else {}
-        return JSONResponse(body, 503 if missing else 200, headers)
+        headers = {} if ready else {"retry-after": f"{RETRY_SECONDS:.0f}"}
+        return JSONResponse(body, 200 if ready else 503, headers)
 
     def _missing(self) -> list[str]:
         missing = ["the server is stopping"] if self._running.draining else []
         if self._ledger.store.writer.failure is not None:
             missing.append("the ledger cannot be written")
+        return missing
+
+    def _unserved(self) -> list[str]:
+        missing = []
         for tier in TIERS:
             serving = self._router.backends_of(tier)
             if not any(b.health().ready for b in serving):

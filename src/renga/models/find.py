@@ -13,14 +13,14 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from renga.errors import SetupError
 
 SHIPPED = "shipped:"
-LARGEST_WINDOW = 32_768  # tokens; what this edition of the engine takes
+DEFAULT_WINDOW = 32_768  # tokens, at most; more only where the configuration asks for it
 
 GRAPH, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
 NEEDED = ("config.json", "tokenizer.json", "chat_template.jinja", GRAPH, WEIGHTS)
@@ -45,17 +45,23 @@ class Sampling:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A whole model folder. `window` is in tokens, `weight_bytes` what its weights take on disk."""
+    """A whole model folder. `weight_bytes` is what its weights take on disk.
+
+    `window` is the default in tokens, `longest` what the model was made for; `config` is its
+    config.json.
+    """
 
     name: str
     path: Path
     window: int
+    longest: int
     vocab: int
     eos: tuple[int, ...]
     parameters: int
     precision: str
     weight_bytes: int
     sampling: Sampling = Sampling()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -85,19 +91,20 @@ def find_model(name: str, home: Path) -> ModelFolder:
     generation = path / "generation_config.json"
     defaults = _read_object(generation) if generation.exists() else {}
     vocab = _positive(config, "vocab_size", path / "config.json")
-    tensors = _check_weights(path)
+    longest = _positive(config, "max_position_embeddings", path / "config.json")
+    tensors = check_weights(path)
     return ModelFolder(
         name=name,
         path=path,
-        window=min(
-            _positive(config, "max_position_embeddings", path / "config.json"), LARGEST_WINDOW
-        ),
+        window=min(longest, DEFAULT_WINDOW),
+        longest=longest,
         vocab=vocab,
         eos=_eos(path, config, defaults, vocab),
         parameters=tensors.parameters,
         precision=tensors.precision,
         weight_bytes=(path / WEIGHTS).stat().st_size,
         sampling=_sampling(defaults, generation),
+        config=config,
     )
 
 
@@ -229,13 +236,18 @@ def _sampling(defaults: Mapping[str, Any], file: Path) -> Sampling:
 
 
 @dataclass(frozen=True)
-class _Tensors:
+class Tensors:
+    """What a graph says of its weights; `parameters` are those of its matrices."""
+
     parameters: int
     precision: str
 
 
-def _check_weights(path: Path) -> _Tensors:
-    """What the graph says of its weights, after a check that they reach as far as it says."""
+def check_weights(path: Path) -> Tensors:
+    """What the graph says of its weights, after a check that they reach as far as it says.
+
+    Raises SetupError. A runtime that maps a file shorter than that would die of it.
+    """
     try:
         graph = (path / GRAPH).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -258,7 +270,7 @@ def _check_weights(path: Path) -> _Tensors:
     return _measure(tensors.values())
 
 
-def _measure(tensors: Iterable[re.Match[str]]) -> _Tensors:
+def _measure(tensors: Iterable[re.Match[str]]) -> Tensors:
     """Weights are what has two real dimensions; the scales of their rows are not counted."""
     elements: dict[str, int] = defaultdict(int)
     for tensor in tensors:
@@ -266,6 +278,6 @@ def _measure(tensors: Iterable[re.Match[str]]) -> _Tensors:
         if len([n for n in shape if n > 1]) >= 2:
             elements[tensor["type"]] += math.prod(shape)
     if not elements:
-        return _Tensors(0, "unknown precision")
+        return Tensors(0, "unknown precision")
     kind = max(elements, key=lambda k: elements[k])
-    return _Tensors(sum(elements.values()), _PRECISION.get(kind, kind))
+    return Tensors(sum(elements.values()), _PRECISION.get(kind, kind))
