@@ -99,13 +99,17 @@ class Engine:
             request = self._request(message)
         except GrammarError as error:
             return [_failed(message, str(error), "grammar")]
-        retry_after = self._scheduler.submit(request)
-        if retry_after is not None:
-            return [Refused(message.id, "overloaded", retry_after)]
+        refusal = self._scheduler.submit(request)
         self._requests[request.id] = request
         if isinstance(request, Scoring):
             self._scorings[request.id] = request
-        return []
+        if refusal is None:
+            return []
+        # It, or one that waited in its place.
+        refused = refusal.sequence.id
+        del self._requests[refused]
+        self._scorings.pop(refused, None)
+        return [Refused(refused, "overloaded", refusal.retry_after)]
 
     def prepare(self, message: Submit | Score) -> None:
         """What takes long in a `submit` that follows. The one method for another thread."""

@@ -152,7 +152,7 @@ class Started(msgspec.Struct, tag="started"):
     """The prompt is computed; the first token follows. `reused` tokens were read from blocks.
 
     `cache_read_tokens` are those of the reused ones for which a breakpoint found a live entry;
-    `cache_write_*_tokens` are computed ones that the request's breakpoints now keep. All three are
+    `cache_write_*_tokens` are those beyond that the request's breakpoints now keep. All three are
     whole blocks; what is in none of them is input.
     """
 
@@ -209,7 +209,10 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
 
 
 class Refused(msgspec.Struct, tag="refused"):
-    """The queue is full; `retry_after` seconds is when today's queue will have been started."""
+    """No place in the queue, at once or since a workspace with fewer in it came.
+
+    After `retry_after` seconds there is one, at the pace of late.
+    """
 
     id: str
     reason: Literal["overloaded", "draining"]

@@ -5,29 +5,40 @@ Owned rules:
   while streams run so that a step keeps its target time, however slow model and context are;
 - a decode computes every known token that is missing, and guesses ahead where blocks are free: what
   was guessed wrong is written again, so only blocks of known tokens enter the tree;
-- the interactive lane goes before the batch lane, and takes slots and blocks from it;
-- within a lane workspaces take turns, and each of them prefills one prompt at a time, beside a long
-  one also a shorter; prompts that share a prefix (which only one workspace's do) compute it once;
+- the interactive lane goes before the batch lane, and takes slots and blocks from it. While an
+  interactive prompt waits for its first token the batch lane does nothing: its decodes would cost
+  that prompt as much time as its own tokens. Whenever else, it does all it can, in steps of the
+  target time, for such a prompt may come at any moment. What that takes from the batch lane is
+  little as long as chats leave pauses; where they leave none it is owed a tenth of the time, and
+  the oldest of its sequences (the guest) then counts as interactive, so that it ends some day;
+- within a lane workspaces take turns, and within a workspace so do prompts of different size: one
+  of each size is prefilled at a time, in order, so that a short one never waits behind long ones,
+  and a long one has its share;
+- what is computed once is not computed beside it: who finds the next block of its prefix on its way
+  in another's prompt waits for it, but never one of the interactive lane for one of the batch lane;
 - prefill ends at block borders, where a reused prefix is exact;
 - a sequence that lacks blocks takes them from the youngest, which starts again later from what the
-  tree still holds; the oldest never loses its blocks, so somebody always ends;
-- once a sequence waits for blocks nobody younger is let in, so it does not wait for ever.
+  tree still holds; the oldest never loses its blocks, so somebody always ends. What cache entries
+  keep goes last, when nobody else runs;
+- once a sequence waits for blocks nobody younger is let in, so it does not wait for ever;
+- each lane's queue is bounded by itself; when it is full, a workspace with few in it takes the
+  place of the youngest of the one with most, which is refused in its stead.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
 from renga.engine.cache import CacheUse, Lookup, PromptCache
 from renga.engine.messages import Breakpoint, EngineSettings, Lane
+from renga.engine.pace import BatchShare, QueuePace, StepBudget
 
-# A prompt with more tokens than this to go lets a shorter one of its workspace go beside it.
-_LONG = 2_048
 _LANES: tuple[Lane, ...] = ("interactive", "batch")
-# A retry sooner than this would only come back; one later than this nobody waits for.
-_RETRY_FLOOR, _RETRY_CEILING = 1.0, 60.0
+# Prompts of up to so many bits of tokens to compute are short; each two bits more are another size.
+_SHORT_BITS = 11
 
 
 @dataclass(eq=False, slots=True)
@@ -57,6 +68,10 @@ class Sequence:
     filling: bool = False
     """Running, and its known tokens are not all planned yet; else it decodes."""
     admitted: bool = False
+    size: int = 0
+    """Which of its workspace's tracks it waits in."""
+    awaits: bytes = b""
+    """The block that it last waited for while another computed it."""
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
@@ -88,34 +103,68 @@ class Piece:
     """How many of the draft's tokens turned out wrong; said before `Scheduler.advance`."""
 
 
-@dataclass(eq=False, slots=True)
-class _Turn:
-    """One workspace in one lane: the prompts it prefills now, and those behind, oldest first."""
+class Refusal(NamedTuple):
+    """Who has no place in the queue, and after how many seconds there is one."""
 
-    filling: list[Sequence] = field(default_factory=list)
+    sequence: Sequence
+    retry_after: float
+
+
+@dataclass(eq=False, slots=True)
+class _Track:
+    """Prompts of one size: the one that is prefilled now, and those behind, oldest first."""
+
+    filling: Sequence | None = None
     waiting: deque[Sequence] = field(default_factory=deque)
 
-    @property
-    def admits(self) -> bool:
-        """Whether the next that waits may be prefilled now."""
-        if not self.waiting or not self.filling:
-            return bool(self.waiting)
-        [first, *others] = self.filling
-        return not others and first.missing > max(_LONG, len(self.waiting[0].tokens))
 
-    def computes(self, digest: bytes) -> bool:
-        """Whether a prompt that is prefilled now has that block before it."""
-        return any(
-            digest in sequence.digests[sequence.computed // BLOCK_SIZE :]
-            for sequence in self.filling
-        )
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """One workspace in one lane: a track for each size, the one whose turn it is first."""
 
-    def put_back(self, sequence: Sequence) -> None:
-        """Queue a preempted sequence before everyone who came later."""
-        at = 0
-        while at < len(self.waiting) and self.waiting[at].arrival < sequence.arrival:
-            at += 1
-        self.waiting.insert(at, sequence)
+    tracks: OrderedDict[int, _Track] = field(default_factory=OrderedDict)
+
+    def put(self, sequence: Sequence) -> None:
+        """Queue a sequence before everyone of its size who came later."""
+        waiting = self.tracks.setdefault(sequence.size, _Track()).waiting
+        at = len(waiting)
+        while at and waiting[at - 1].arrival > sequence.arrival:
+            at -= 1
+        waiting.insert(at, sequence)
+
+    def unstarted(self) -> list[Sequence]:
+        """Who waits and was never let in."""
+        tracks = self.tracks.values()
+        return [one for track in tracks for one in track.waiting if not one.admitted]
+
+
+@dataclass(eq=False, slots=True)
+class _LaneQueue:
+    """The workspaces of a lane that have prompts to compute, and how many sequences it has."""
+
+    pace: QueuePace
+    turns: OrderedDict[str, _Turn] = field(default_factory=OrderedDict)
+    count: int = 0
+
+    def turn(self, workspace: str) -> _Turn:
+        """A workspace's turn, which is last where it had none."""
+        return self.turns.setdefault(workspace, _Turn())
+
+    def drop_idle(self, sequence: Sequence) -> None:
+        """Forget the track, and the turn, in which a sequence was the last."""
+        turn = self.turns.get(sequence.workspace)
+        if turn is None:
+            return
+        track = turn.tracks.get(sequence.size)
+        if track is not None and track.filling is None and not track.waiting:
+            del turn.tracks[sequence.size]
+        if not turn.tracks:
+            del self.turns[sequence.workspace]
+
+    def heads(self) -> list[Sequence]:
+        """The first that waits of each size of each workspace."""
+        tracks = [track for turn in self.turns.values() for track in turn.tracks.values()]
+        return [track.waiting[0] for track in tracks if track.waiting]
 
 
 class Scheduler:
@@ -132,17 +181,24 @@ class Scheduler:
         self.cache = PromptCache(pool, settings.cache_share)
         self.preemptions = 0
         self._max_running = settings.max_running
-        self._max_waiting = settings.max_waiting
-        self._budget = _Budget(max(settings.step_tokens, BLOCK_SIZE), settings.step_seconds)
+        self._most_in_lane = settings.max_running + settings.max_waiting
+        self._budget = StepBudget(settings.step_tokens, settings.step_seconds)
+        self._share = BatchShare(settings.step_seconds)
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
         self._running: dict[str, Sequence] = {}
-        self._turns: dict[Lane, OrderedDict[str, _Turn]] = {lane: OrderedDict() for lane in _LANES}
+        self._lanes: dict[Lane, _LaneQueue] = {
+            lane: _LaneQueue(QueuePace(clock())) for lane in _LANES
+        }
         self._arrivals = 0
         self._blocked: Sequence | None = None
+        self._guest: Sequence | None = None
+        self._flight: dict[bytes, Sequence] = {}
+        # Of the step that was planned last.
         self._pieces: dict[str, Piece] = {}
-        self._fresh: set[bytes] = set()
-        self._pace = _Pace(clock())
+        self._guessing: list[Piece] = []
+        self._prompt_tokens = self._decodes = 0
+        self._open: tuple[Lane, ...] = _LANES
 
     @property
     def running(self) -> int:
@@ -159,22 +215,32 @@ class Scheduler:
         self.cache.expire(self._clock())
         return self.cache.pinned
 
-    def submit(self, sequence: Sequence) -> float | None:
-        """Queue a sequence; where the queue is full, the seconds after which to try again."""
+    def holds_back(self, lane: Lane) -> bool:
+        """Whether the step that was planned last leaves a lane out."""
+        return lane not in self._open
+
+    def submit(self, sequence: Sequence) -> Refusal | None:
+        """Queue a sequence. Where the queue is full somebody is refused: it, or one who waits."""
         if sequence.id in self._sequences:
             raise ValueError(f"id {sequence.id!r} is in use")
-        if len(self._sequences) >= self._max_running + self._max_waiting:
-            return self._pace.seconds_for(self.waiting, self._clock())
-        if not self._sequences:
-            self._pace.begins(self._clock())
+        now = self._clock()
+        lane = self._lanes[sequence.lane]
+        refusal = None
+        if lane.count >= self._most_in_lane:
+            refusal = Refusal(self._unfairest(sequence), lane.pace.promise(now))
+            if refusal.sequence is sequence:
+                return refusal
+            self._forget(refusal.sequence)
+        if not lane.count:
+            lane.pace.begins(now)
         if sequence.breakpoints:
-            breakpoints = sequence.breakpoints
-            sequence.lookup = self.cache.touch(sequence.workspace, breakpoints, self._clock())
+            sequence.lookup = self.cache.touch(sequence.workspace, sequence.breakpoints, now)
         sequence.arrival = self._arrivals
         self._arrivals += 1
         self._sequences[sequence.id] = sequence
-        self._turn(sequence).waiting.append(sequence)
-        return None
+        lane.count += 1
+        self._queue(sequence)
+        return refusal
 
     def keep_prompt(self, sequence: Sequence) -> CacheUse:
         """Write a running sequence's cache entries once its prompt is computed, and say what its
@@ -188,80 +254,128 @@ class Scheduler:
 
     def end(self, id: str) -> Sequence | None:
         """Forget a sequence in whatever state it is, and free its blocks; None if unknown."""
-        sequence = self._sequences.pop(id, None)
+        sequence = self._sequences.get(id)
         if sequence is None:
             return None
-        turn = self._turn(sequence)
-        if sequence.running:
-            self._leave(sequence, turn)
-        else:
-            turn.waiting.remove(sequence)
-        if self._blocked is sequence:
-            self._blocked = None
-        self._drop_idle(sequence, turn)
-        self._pace.ended(self._clock())
+        self._forget(sequence)
+        self._lanes[sequence.lane].pace.ended(self._clock())
         return sequence
 
     def plan(self) -> list[Piece]:
         """The pieces of the next step; empty when there is nothing to do."""
-        self._pieces, self._fresh = {}, set()
-        decoding = [one for one in self._running.values() if not one.filling and one.missing > 0]
-        room = self._budget.room(len(decoding))
-        for sequence in decoding:
-            if sequence.running:
-                room -= self._decode(sequence, room)
-        room = max(room, BLOCK_SIZE)
-        for lane in _LANES:
-            room = self._fill(lane, room)
-        for sequence in decoding:
-            if sequence.draft:
-                self._add_draft(sequence)
+        self._pieces, self._guessing = {}, []
+        self._prompt_tokens = self._decodes = 0
+        self._open = self._open_lanes()
+        self._plan_lanes(self._open)
+        if not self._pieces and self._open == ("interactive",):
+            # Those it is held back for cannot go on, maybe for what its own sequences hold.
+            self._open = ("batch",)
+            self._plan_lanes(self._open)
+        for piece in self._guessing:
+            if self._pieces.get(piece.sequence.id) is piece:
+                self._add_draft(piece)
         return list(self._pieces.values())
 
     def advance(self, pieces: Seq[Piece], seconds: float) -> None:
         """Note that the pieces are computed: blocks that they completed enter the tree.
 
         The accepted tokens of a draft must be in `tokens` by now; the slots of those rejected are
-        written again. Sequences that ended meanwhile are passed over. `seconds` is how long the
-        step took.
+        written again. Sequences that ended meanwhile are passed over: who ends a sequence after
+        this keeps its last blocks in the tree. `seconds` is how long the step took.
         """
-        self._budget.learn(sum(piece.count for piece in pieces if piece.count > 1), seconds)
+        self._budget.learn(self._prompt_tokens, self._decodes, seconds)
+        if "batch" not in self._open:
+            if self._lanes["batch"].count:
+                self._share.held(seconds)
+        elif any(piece.sequence.lane == "batch" for piece in pieces):
+            self._share.ran(seconds)
         for piece in pieces:
             sequence = piece.sequence
             if not sequence.running:
                 continue
             first = sequence.computed // BLOCK_SIZE
             sequence.computed += piece.count - piece.rejected
-            whole = sequence.computed // BLOCK_SIZE
-            grow_chain(sequence.digests, sequence.workspace, sequence.tokens, whole)
-            for index in range(first, whole):
-                self.pool.publish(sequence.blocks[index], sequence.digests[index])
+            if sequence.computed >= (first + 1) * BLOCK_SIZE:
+                self._publish(sequence, first)
+
+    def _publish(self, sequence: Sequence, first: int) -> None:
+        whole = sequence.computed // BLOCK_SIZE
+        grow_chain(sequence.digests, sequence.workspace, sequence.tokens, whole)
+        for index in range(first, whole):
+            digest = sequence.digests[index]
+            self.pool.publish(sequence.blocks[index], digest)
+            if self._flight.get(digest) is sequence:
+                del self._flight[digest]
+
+    def _open_lanes(self) -> tuple[Lane, ...]:
+        """The lanes of the next step, the one first that may take what there is."""
+        if not self._lanes["interactive"].turns:
+            return _LANES
+        if not self._lanes["batch"].count or not self._share.due:
+            return ("interactive",)
+        if self._max_running > 1 and (self._guest is None or not self._guest.running):
+            running = [one for one in self._running.values() if one.lane == "batch"]
+            candidates = running or self._lanes["batch"].heads()
+            self._guest = min(candidates, key=lambda one: one.arrival)
+        return ("batch", "interactive")
+
+    def _plan_lanes(self, lanes: tuple[Lane, ...]) -> None:
+        decoding = [
+            one
+            for one in self._running.values()
+            if not one.filling and one.lane in lanes and one.computed < len(one.tokens)
+        ]
+        streams = any(one.lane == "interactive" for one in decoding)
+        used = 0
+        room = self._budget.room(len(decoding), timed=streams)
+        for sequence in decoding:
+            if sequence.running:
+                used += self._decode(sequence, room - used)
+        self._decodes = len(self._pieces)
+        least = BLOCK_SIZE
+        for lane in lanes:
+            room = self._budget.room(self._decodes, timed=streams or lane == "batch")
+            filled = self._fill(self._lanes[lane], max(room - used, least))
+            used += filled
+            self._prompt_tokens += filled
+            least = 0
 
     def _decode(self, sequence: Sequence, room: int) -> int:
         """Plan what is known and not computed: the last token, before it those that were forced.
 
         Returns how many tokens beyond one that takes from the budget.
         """
-        piece = self._cut(sequence, max(room, BLOCK_SIZE))
-        assert piece is not None, "a block always fits"
-        wanted = -(-(sequence.computed + piece.count) // BLOCK_SIZE) - len(sequence.blocks)
-        if wanted > 0:
-            while self.pool.available < wanted:
-                if len(self._running) == 1 and self.cache.give_up_one():
-                    continue
-                victim = self._youngest()
-                self._preempt(victim)
-                if victim is sequence:
-                    return 0
+        known = len(sequence.tokens)
+        if known - sequence.computed == 1:
+            piece = Piece(sequence, 1, True)
+        else:
+            cut = self._cut(sequence, max(room, BLOCK_SIZE))
+            assert cut is not None, "a block always fits"
+            piece = cut
+        if sequence.computed + piece.count > len(sequence.blocks) * BLOCK_SIZE:
+            wanted = -(-(sequence.computed + piece.count) // BLOCK_SIZE) - len(sequence.blocks)
+            if not self._free_blocks(sequence, wanted):
+                return 0
             sequence.blocks += self.pool.take(wanted)
         self._pieces[sequence.id] = piece
+        if sequence.draft and piece.samples:
+            self._guessing.append(piece)
         return piece.count - 1
 
-    def _add_draft(self, sequence: Sequence) -> None:
+    def _free_blocks(self, sequence: Sequence, wanted: int) -> bool:
+        """Have so many blocks for one that runs; False where it is put out for others itself."""
+        while self.pool.available < wanted:
+            if len(self._running) == 1 and self.cache.give_up_one():
+                continue
+            victim = self._youngest()
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _add_draft(self, piece: Piece) -> None:
         """Try as much of a sequence's draft as needs nobody else's blocks and may be kept."""
-        piece = self._pieces.get(sequence.id)
-        if piece is None or not piece.samples:
-            return
+        sequence = piece.sequence
         end = sequence.computed + piece.count
         # What follows the draft is sampled, too, and must be within the limit.
         draft = max(min(len(sequence.draft), sequence.limit - 1 - end), 0)
@@ -272,49 +386,42 @@ class Scheduler:
         piece.draft = draft
         piece.count += draft
 
-    def _fill(self, lane: Lane, room: int) -> int:
-        """Give the rest of the budget to the lane's workspaces in turn; returns what is left."""
-        turns = self._turns[lane]
+    def _fill(self, lane: _LaneQueue, room: int) -> int:
+        """Give a budget to a lane's workspaces in turn; returns how much of it was used."""
+        left = room
         idle = 0
-        while room > 0 and idle < len(turns):
-            workspace, turn = next(iter(turns.items()))
-            turns.move_to_end(workspace)
-            piece = self._next_piece(turn, room)
+        while left > 0 and idle < len(lane.turns):
+            workspace, turn = next(iter(lane.turns.items()))
+            lane.turns.move_to_end(workspace)
+            piece = self._next_piece(turn, left)
             if piece is None:
                 idle += 1
                 continue
             idle = 0
-            room -= piece.count
-            self._plan(piece, turn)
-        return room
-
-    def _plan(self, piece: Piece, turn: _Turn) -> None:
-        sequence = piece.sequence
-        self._pieces[sequence.id] = piece
-        begin = sequence.computed // BLOCK_SIZE
-        end = (sequence.computed + piece.count) // BLOCK_SIZE
-        self._fresh.update(sequence.digests[begin:end])
-        if piece.samples:
-            sequence.filling = False
-            turn.filling.remove(sequence)
-            self._drop_idle(sequence, turn)
+            left -= piece.count
+            self._pieces[piece.sequence.id] = piece
+            if piece.samples:
+                piece.sequence.filling = False
+                turn.tracks[piece.sequence.size].filling = None
+                lane.drop_idle(piece.sequence)
+        return room - left
 
     def _next_piece(self, turn: _Turn, room: int) -> Piece | None:
-        newcomer = self._admit(turn) if turn.admits else None
-        if newcomer is not None:
-            turn.filling.insert(0, newcomer)
-        for sequence in turn.filling:
-            piece = None if sequence.id in self._pieces else self._cut(sequence, room)
+        for size, track in list(turn.tracks.items()):
+            if track.filling is None and track.waiting:
+                self._admit(track)
+            sequence = track.filling
+            if sequence is None or sequence.id in self._pieces:
+                continue
+            piece = self._cut(sequence, room)
             if piece is not None:
-                # Whoever goes beside it has the next turn.
-                turn.filling.remove(sequence)
-                turn.filling.append(sequence)
+                turn.tracks.move_to_end(size)
                 return piece
         return None
 
     @staticmethod
     def _cut(sequence: Sequence, room: int) -> Piece | None:
-        """As much of a prompt as fits: all, or up to a block border."""
+        """As much of what is missing as fits: all, or up to a block border."""
         if sequence.missing <= room:
             return Piece(sequence, sequence.missing, True)
         border = (sequence.computed + room) // BLOCK_SIZE * BLOCK_SIZE
@@ -322,31 +429,34 @@ class Scheduler:
             return None
         return Piece(sequence, border - sequence.computed, False)
 
-    def _admit(self, turn: _Turn) -> Sequence | None:
-        """Let in the workspace's next sequence, with blocks for all its tokens, if it may."""
-        sequence = turn.waiting[0]
-        if self._blocked and self._goes_before(self._blocked, sequence):
-            return None
+    def _admit(self, track: _Track) -> None:
+        """Let in the track's next sequence, with blocks for all its tokens, if it may."""
+        sequence = track.waiting[0]
+        if self._blocked is not None and self._rank(self._blocked) < self._rank(sequence):
+            return
         if not self._may_have_slot(sequence):
-            return None
-        # At least one token must be computed: the next is sampled from its logits.
-        whole = (len(sequence.tokens) - 1) // BLOCK_SIZE
-        grow_chain(sequence.digests, sequence.workspace, sequence.tokens, whole)
+            if sequence is self._guest:
+                self._blocked = sequence
+            return
+        if self._waits_for(sequence, sequence.awaits):
+            return
+        whole = self._whole_before_last(sequence)
         held = self.pool.hold(sequence.digests[:whole])
         following = sequence.digests[len(held)] if len(held) < whole else b""
-        if following in self._fresh or turn.computes(following):
+        if self._waits_for(sequence, following):
             self.pool.release(held)
-            return None
+            return
         wanted = -(-len(sequence.tokens) // BLOCK_SIZE) - len(held)
         if len(self._running) >= self._max_running:
             self._preempt_batch()
         if not self._make_room(sequence, wanted):
             self.pool.release(held)
             self._blocked = sequence
-            return None
+            return
+        track.waiting.popleft()
+        track.filling = sequence
+        self._flight.update(dict.fromkeys(sequence.digests[len(held) : whole], sequence))
         self._enter(sequence, held + self.pool.take(wanted), len(held) * BLOCK_SIZE)
-        turn.waiting.popleft()
-        return sequence
 
     def _enter(self, sequence: Sequence, blocks: list[int], computed: int) -> None:
         if self._blocked is sequence:
@@ -359,15 +469,32 @@ class Scheduler:
         sequence.running = sequence.filling = True
         self._running[sequence.id] = sequence
 
+    def _waits_for(self, sequence: Sequence, digest: bytes) -> bool:
+        """Whether a block is on its way that the sequence had better wait for."""
+        sequence.awaits = b""
+        owner = self._flight.get(digest)
+        if owner is None or (owner.lane == "batch" and sequence.lane == "interactive"):
+            return False
+        sequence.awaits = digest
+        return True
+
+    @staticmethod
+    def _whole_before_last(sequence: Sequence) -> int:
+        """Grow the digests of a sequence's whole blocks, and say how many may be reused."""
+        # At least one token must be computed: the next is sampled from its logits.
+        whole = (len(sequence.tokens) - 1) // BLOCK_SIZE
+        grow_chain(sequence.digests, sequence.workspace, sequence.tokens, whole)
+        return whole
+
     def _may_have_slot(self, sequence: Sequence) -> bool:
         if len(self._running) < self._max_running:
             return True
-        return sequence.lane == "interactive" and self._youngest().lane == "batch"
+        return not self._rank(sequence)[0] and self._rank(self._youngest())[0]
 
     def _make_room(self, sequence: Sequence, wanted: int) -> bool:
         # One block beyond for each that runs: who is let in should not be put out at once.
         while self.pool.available < wanted + len(self._running):
-            if sequence.lane == "interactive" and self._preempt_batch():
+            if not self._rank(sequence)[0] and self._preempt_batch():
                 continue
             # Pins stay while others run, whose end frees blocks; else they are all that is left.
             if self._running or not self.cache.give_up_one():
@@ -376,83 +503,69 @@ class Scheduler:
 
     def _preempt_batch(self) -> bool:
         victim = self._youngest() if self._running else None
-        if victim is None or victim.lane != "batch":
+        if victim is None or not self._rank(victim)[0]:
             return False
         self._preempt(victim)
         return True
 
     def _youngest(self) -> Sequence:
         """The running sequence that gives way first: batch before interactive, the last to come."""
-        return max(self._running.values(), key=lambda one: (one.lane == "batch", one.arrival))
+        return max(self._running.values(), key=self._rank)
 
-    @staticmethod
-    def _goes_before(one: Sequence, other: Sequence) -> bool:
-        return (one.lane == "batch", one.arrival) < (other.lane == "batch", other.arrival)
+    def _rank(self, sequence: Sequence) -> tuple[bool, int]:
+        """Whether it gives way as one of the batch lane, and when it came; the least goes first."""
+        return sequence.lane == "batch" and sequence is not self._guest, sequence.arrival
+
+    def _unfairest(self, newcomer: Sequence) -> Sequence:
+        """Who is refused: the youngest of the workspace that waits with most, or the newcomer."""
+        turns = self._lanes[newcomer.lane].turns
+        waiting = {workspace: turn.unstarted() for workspace, turn in turns.items()}
+        own = len(waiting.get(newcomer.workspace, []))
+        most = max(waiting.values(), key=len, default=[])
+        # Two more, or the two would take each other's last place in turns.
+        if len(most) < own + 2:
+            return newcomer
+        return max(most, key=lambda one: one.arrival)
+
+    def _queue(self, sequence: Sequence) -> None:
+        """Queue by how much there is to compute, as far as is known now."""
+        self._whole_before_last(sequence)
+        known = self.pool.known(sequence.digests) * BLOCK_SIZE
+        bits = (len(sequence.tokens) - known).bit_length()
+        sequence.size = max(bits + 1 - _SHORT_BITS, 0) // 2
+        self._lanes[sequence.lane].turn(sequence.workspace).put(sequence)
 
     def _preempt(self, sequence: Sequence) -> None:
-        turn = self._turn(sequence)
-        self._leave(sequence, turn)
-        turn.put_back(sequence)
+        self._leave(sequence)
+        self._queue(sequence)
         self.preemptions += 1
 
-    def _leave(self, sequence: Sequence, turn: _Turn) -> None:
+    def _leave(self, sequence: Sequence) -> None:
         del self._running[sequence.id]
+        for digest in sequence.digests[sequence.computed // BLOCK_SIZE :]:
+            if self._flight.get(digest) is sequence:
+                del self._flight[digest]
         self.pool.release(sequence.blocks)
         sequence.blocks = []
         sequence.draft = []
         sequence.computed = 0
-        sequence.running = sequence.filling = False
         self._pieces.pop(sequence.id, None)
-        if sequence in turn.filling:
-            turn.filling.remove(sequence)
+        if sequence.filling:
+            lane = self._lanes[sequence.lane]
+            lane.turn(sequence.workspace).tracks[sequence.size].filling = None
+            lane.drop_idle(sequence)
+        sequence.running = sequence.filling = False
 
-    def _turn(self, sequence: Sequence) -> _Turn:
-        return self._turns[sequence.lane].setdefault(sequence.workspace, _Turn())
-
-    def _drop_idle(self, sequence: Sequence, turn: _Turn) -> None:
-        if not turn.filling and not turn.waiting:
-            self._turns[sequence.lane].pop(sequence.workspace, None)
-
-
-class _Budget:
-    """How many prompt tokens a step may compute."""
-
-    def __init__(self, tokens: int, seconds: float) -> None:
-        self._tokens = tokens
-        self._seconds = seconds
-        self._token_seconds = 0.0
-
-    def learn(self, tokens: int, seconds: float) -> None:
-        """A step computed so many prompt tokens in that time."""
-        if tokens >= BLOCK_SIZE:
-            # Half the past: the cost follows the context, which grows by every chunk.
-            self._token_seconds += (seconds / tokens - self._token_seconds) / 2
-
-    def room(self, decodes: int) -> int:
-        """Tokens for the next step; where nobody's stream would stutter, all that are allowed."""
-        room = self._tokens - decodes
-        if decodes and self._token_seconds:
-            room = min(room, int(self._seconds / self._token_seconds))
-        return max(room, BLOCK_SIZE)
-
-
-class _Pace:
-    """How fast sequences end, as a smoothed interval, and what that means for who is refused."""
-
-    def __init__(self, now: float) -> None:
-        self._last = now
-        self._interval = 0.0
-
-    def begins(self, now: float) -> None:
-        """Idle until now: the pause says nothing about the pace."""
-        self._last = now
-
-    def ended(self, now: float) -> None:
-        """A sequence ended."""
-        gap, self._last = now - self._last, now
-        self._interval = 0.8 * self._interval + 0.2 * gap if self._interval else gap
-
-    def seconds_for(self, waiting: int, now: float) -> float:
-        """When as many as wait now will have had their turn, within sensible bounds."""
-        interval = max(self._interval, now - self._last)
-        return min(max(interval * waiting, _RETRY_FLOOR), _RETRY_CEILING)
+    def _forget(self, sequence: Sequence) -> None:
+        lane = self._lanes[sequence.lane]
+        del self._sequences[sequence.id]
+        lane.count -= 1
+        if sequence.running:
+            self._leave(sequence)
+        else:
+            lane.turn(sequence.workspace).tracks[sequence.size].waiting.remove(sequence)
+            lane.drop_idle(sequence)
+        if self._blocked is sequence:
+            self._blocked = None
+        if self._guest is sequence:
+            self._guest = None
