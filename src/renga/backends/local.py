@@ -1,9 +1,9 @@
 """A model that renga runs itself: prompts into tokens, the engine's messages into events.
 
-Owns three rules: a prompt is counted and checked against the window before the engine sees it, and
-never cut; what the engine counted is what is charged, also when the caller leaves; and where a
-caller asks for no sampling, the model's own way rules (decision 0004). It knows no scheduling and
-no tiers.
+Owns four rules: a prompt is counted and checked against the window before the engine sees it, and
+never cut; what the engine counted is what is charged, also when the caller leaves; a prefix shorter
+than the minimum is not cached, in silence, as the API has it; and where a caller asks for no
+sampling, the model's own way rules (decision 0004). It knows no scheduling and no tiers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
 from renga.chat.render import ChatTemplate, is_prefilled
 from renga.chat.schema import FIELD, grammar_of
@@ -24,8 +26,10 @@ from renga.config import BackendConfig
 from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
 from renga.engine.memory import engine_settings, megabytes, plan_memory
 from renga.engine.messages import (
+    Breakpoint,
     EngineSettings,
     Finished,
+    Mark,
     Output,
     Reason,
     Started,
@@ -48,6 +52,7 @@ from renga.machine import Machine
 from renga.models.find import ModelFolder, Sampling, find_model
 from renga.types import (
     MAX_OUTPUT_TOKENS,
+    CacheCreation,
     Message,
     MessagesRequest,
     Prompt,
@@ -70,6 +75,15 @@ REASONS: dict[Reason, StopReason] = {
     "stop_sequence": "stop_sequence",
     "window": "model_context_window_exceeded",
 }
+
+
+@dataclass(frozen=True)
+class Read:
+    """A request as the engine takes it. `cache` are its breakpoints, in order."""
+
+    tokens: list[int]
+    grammar: str | None
+    cache: list[Breakpoint]
 
 
 class LocalBackend:
@@ -96,6 +110,7 @@ class LocalBackend:
             window=self._running().facts.window,
             max_output=MAX_OUTPUT_TOKENS,
             structured_output=True,
+            prompt_caching=True,
         )
 
     async def start(self) -> None:
@@ -139,22 +154,22 @@ class LocalBackend:
         return Health("ready", f"{words}, {threads}{exact}")
 
     async def count_tokens(self, request: Prompt) -> int:
-        tokens, _ = await self._prepare(request)
-        return len(tokens)
+        return len((await self._prepare(request)).tokens)
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The model's answer."""
         engine = self._running()
-        tokens, grammar = await self._prepare(request)
-        window = engine.facts.window
-        if len(tokens) >= window:
-            raise InvalidRequest(f"prompt is too long: {len(tokens)} tokens > {window - 1} maximum")
-        submit = self._submit(request, attempt, tokens, grammar)
+        read = await self._prepare(request)
+        size, window = len(read.tokens), engine.facts.window
+        if size >= window:
+            raise InvalidRequest(f"prompt is too long: {size} tokens > {window - 1} maximum")
+        submit = self._submit(request, attempt, read)
+        answer = _Answer(self.name, shown=request.max_tokens > 0)
         self.open_streams += 1
         try:
             async with aclosing(engine.generate(submit, partial(_count, attempt))) as messages:
                 async for message in messages:
-                    for event in self._events(message):
+                    for event in answer.events(message):
                         yield event
         except EngineOverloaded as error:
             raise Overloaded(
@@ -169,41 +184,15 @@ class LocalBackend:
         finally:
             self.open_streams -= 1
 
-    def _events(self, message: Started | Output | Finished) -> Iterator[Event]:
-        """One message of the engine as events."""
-        match message:
-            case Started():
-                usage = Usage(input_tokens=message.prompt_tokens, output_tokens=0)
-                yield MessageStart(message=Message(id="", model="", content=[], usage=usage))
-                yield BlockStart(index=0, content_block=TextBlock(text=""))
-            case Output():
-                if message.text:
-                    yield BlockDelta(index=0, delta=TextDelta(text=message.text))
-            case Finished():
-                yield from self._end(message)
-
-    def _end(self, last: Finished) -> Iterator[Event]:
-        if last.reason == "grammar":
-            raise InvalidRequest(f"{FIELD}: {last.error}")
-        reason = REASONS.get(last.reason)
-        if reason is None:
-            raise BackendFailed(f"backend '{self.name}': {last.error or last.reason}")
-        yield BlockStop(index=0)
-        yield MessageDelta(
-            delta=Ending(stop_reason=reason, stop_sequence=last.stop_sequence),
-            usage=DeltaUsage(input_tokens=last.prompt_tokens, output_tokens=last.output_tokens),
-        )
-        yield MessageStop()
-
-    async def _prepare(self, request: Prompt) -> tuple[list[int], str | None]:
-        """Tokens and grammar of `request`; long ones beside the event loop."""
+    async def _prepare(self, request: Prompt) -> Read:
+        """What the engine is given of `request`; long ones are made beside the event loop."""
         blocks = [b for m in request.messages for b in m.content] + list(request.system or [])
         weight = sum(len(b.text) for b in blocks) + PER_MESSAGE * len(blocks)
         if weight <= IN_LOOP and request.output_config is None:
             return self._read(request)
         return await asyncio.to_thread(self._read, request)
 
-    def _read(self, request: Prompt) -> tuple[list[int], str | None]:
+    def _read(self, request: Prompt) -> Read:
         if self._template is None:
             raise self._stopped()
         grammar = grammar_of(request)
@@ -212,24 +201,27 @@ class LocalBackend:
                 "output_config.format: cannot be combined with a final assistant message; "
                 "leave one of them out"
             )
-        return self._template.tokens(request), grammar
+        if isinstance(request, MessagesRequest) and caching.is_marked(request):
+            least = self._config.cache_minimum_tokens
+            tokens, cache = read_with_breakpoints(self._template, request, least)
+            return Read(tokens, grammar, cache)
+        return Read(self._template.tokens(request), grammar, [])
 
-    def _submit(
-        self, request: MessagesRequest, attempt: Attempt, tokens: list[int], grammar: str | None
-    ) -> Submit:
+    def _submit(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Submit:
         assert self.model is not None, "the model is there while the engine runs"
         drawn = sampling_of(request, self.model.sampling)
         return Submit(
             id=f"{attempt.request_id}.{next(self._numbers)}",
             salt=attempt.workspace,
-            prompt=tokens,
+            prompt=read.tokens,
             max_tokens=request.max_tokens,
             temperature=drawn.temperature,
             top_p=max(drawn.top_p, LEAST_TOP_P),
             top_k=drawn.top_k,
             min_p=drawn.min_p,
             stop=list(request.stop_sequences),
-            grammar=grammar,
+            grammar=read.grammar,
+            cache=read.cache,
             lane="batch" if attempt.service == "batch" else "interactive",
         )
 
@@ -251,12 +243,103 @@ class LocalBackend:
         return Unavailable(f"backend '{self.name}' is not running")
 
 
+class _Answer:
+    """One answer of the engine as events. `shown` is whether there is a block to be filled."""
+
+    def __init__(self, backend: str, *, shown: bool) -> None:
+        self._backend = backend
+        self._shown = shown
+        self._usage = Usage(input_tokens=0, output_tokens=0)
+
+    def events(self, message: Started | Output | Finished) -> Iterator[Event]:
+        """What one message of the engine amounts to."""
+        match message:
+            case Started():
+                self._usage = usage_of(message)
+                start = Message(id="", model="", content=[], usage=self._usage)
+                yield MessageStart(message=start)
+                if self._shown:
+                    yield BlockStart(index=0, content_block=TextBlock(text=""))
+            case Output():
+                if message.text and self._shown:
+                    yield BlockDelta(index=0, delta=TextDelta(text=message.text))
+            case Finished():
+                yield from self._end(message)
+
+    def _end(self, last: Finished) -> Iterator[Event]:
+        if last.reason == "grammar":
+            raise InvalidRequest(f"{FIELD}: {last.error}")
+        reason = REASONS.get(last.reason)
+        if reason is None:
+            raise BackendFailed(f"backend '{self._backend}': {last.error or last.reason}")
+        if self._shown:
+            yield BlockStop(index=0)
+        yield MessageDelta(
+            delta=Ending(stop_reason=reason, stop_sequence=last.stop_sequence),
+            usage=DeltaUsage(
+                input_tokens=self._usage.input_tokens,
+                cache_creation_input_tokens=self._usage.cache_creation_input_tokens,
+                cache_read_input_tokens=self._usage.cache_read_input_tokens,
+                output_tokens=last.output_tokens,
+            ),
+        )
+        yield MessageStop()
+
+
+def usage_of(started: Started) -> Usage:
+    """The prompt by the API's classes: they are disjoint and add up to it."""
+    read = started.cache_read_tokens
+    short, long = started.cache_write_5m_tokens, started.cache_write_1h_tokens
+    rest = started.prompt_tokens - read - short - long
+    assert min(rest, read, short, long) >= 0, f"the engine's counts do not add up: {started}"
+    return Usage(
+        input_tokens=rest,
+        cache_read_input_tokens=read,
+        cache_creation_input_tokens=short + long,
+        cache_creation=CacheCreation(
+            ephemeral_5m_input_tokens=short, ephemeral_1h_input_tokens=long
+        ),
+        output_tokens=0,
+    )
+
+
+def read_with_breakpoints(
+    template: ChatTemplate, request: MessagesRequest, least: int
+) -> tuple[list[int], list[Breakpoint]]:
+    """The prompt's tokens, and its breakpoints that lie at `least` tokens or beyond."""
+    turns = caching.written_turns(request)
+    found = caching.positions(turns)
+    marked = caching.breakpoints(request, turns, found)
+    wanted = sorted({at for mark in marked for at in mark.looks_at})
+    measured = template.measure(turns, [found[at] for at in wanted])
+    lengths = dict(zip(wanted, measured.lengths, strict=True))
+    cache = [
+        Breakpoint(
+            ttl_seconds=caching.TTL_SECONDS[mark.ttl],
+            marks=[
+                Mark(key=found[at].key, tokens=lengths[at])
+                for at in mark.looks_at
+                if lengths[at] >= least
+            ],
+        )
+        for mark in marked
+        if lengths[mark.at] >= least
+    ]
+    return measured.tokens, cache
+
+
 def _count(attempt: Attempt, message: Started | Output | Finished) -> None:
     """Fill the attempt's meter as the engine works, whether or not its caller reads along."""
     match message:
         case Started():
-            attempt.input = message.prompt_tokens
-            attempt.reused = message.reused_tokens
+            usage = usage_of(message)
+            attempt.input = usage.input_tokens
+            attempt.cache_read = usage.cache_read_input_tokens
+            attempt.cache_write_5m = usage.cache_creation.ephemeral_5m_input_tokens
+            attempt.cache_write_1h = usage.cache_creation.ephemeral_1h_input_tokens
+            # What was reused beyond the entry may lie under a new one, which is charged as that.
+            beyond = message.reused_tokens - message.cache_read_tokens
+            attempt.reused = min(beyond, usage.input_tokens)
         case Output():
             attempt.output += len(message.tokens)
         case Finished():

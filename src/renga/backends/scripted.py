@@ -140,6 +140,10 @@ class ScriptedBackend:
             usage = Usage(input_tokens=size, output_tokens=0)
             yield MessageStart(message=Message(id="", model="", content=[], usage=usage))
             ended: tuple[StopReason, str | None] = ("end_turn", None)
+            if not request.max_tokens:
+                yield _ending(("max_tokens", None), size, 0)
+                yield MessageStop()
+                return
             yield BlockStart(index=0, content_block=TextBlock(text=""))
             for piece, reason, stop in self._cut(request, reply.text):
                 if reason:
@@ -152,10 +156,7 @@ class ScriptedBackend:
                 attempt.output += 1
                 yield BlockDelta(index=0, delta=TextDelta(text=piece))
             yield BlockStop(index=0)
-            yield MessageDelta(
-                delta=Ending(stop_reason=ended[0], stop_sequence=ended[1]),
-                usage=DeltaUsage(input_tokens=size, output_tokens=attempt.output),
-            )
+            yield _ending(ended, size, attempt.output)
             yield MessageStop()
         finally:
             self.open_streams -= 1
@@ -183,3 +184,10 @@ class ScriptedBackend:
             yield "", "max_tokens", None
         elif stop is not None:
             yield "", "stop_sequence", stop
+
+
+def _ending(ended: tuple[StopReason, str | None], size: int, made: int) -> MessageDelta:
+    return MessageDelta(
+        delta=Ending(stop_reason=ended[0], stop_sequence=ended[1]),
+        usage=DeltaUsage(input_tokens=size, output_tokens=made),
+    )
