@@ -140,15 +140,16 @@ def check(prompt: Prompt) -> None:
     for path, block in marked:
         if not block.text:
             raise InvalidRequest(f"{path}.text: cache_control cannot be set for empty text blocks")
-    controls = [(f"{path}.cache_control", block.cache_control) for path, block in marked]
-    automatic = _automatic(prompt)
-    if automatic is not None:
-        controls.append(("cache_control", prompt.cache_control))
-    if len(controls) > MOST_BREAKPOINTS:
+    # The mark on the request takes a slot even where it adds nothing: so the API counts.
+    count = len(marked) + (prompt.cache_control is not None)
+    if count > MOST_BREAKPOINTS:
         raise InvalidRequest(
             f"A maximum of {MOST_BREAKPOINTS} blocks with cache_control may be provided. "
-            f"Found {len(controls)}."
+            f"Found {count}."
         )
+    controls = [(f"{path}.cache_control", block.cache_control) for path, block in marked]
+    if _automatic(prompt) is not None:
+        controls.append(("cache_control", prompt.cache_control))
     _check_order([(path, ttl_of(control)) for path, control in controls])
 
 

@@ -64,7 +64,8 @@ class Comparisons:
         previous = request.diagnostics.previous_message_id
         told = None
         if previous is not None:
-            known = self._kept.get(workspace, {}).get(previous)
+            mine = self._kept.get(workspace)
+            known = mine.get(previous) if mine else None
             told = _compare(known, served_by, system, keys, usage)
         cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
         last = keys[-1] if keys else b""
