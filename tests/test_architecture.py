@@ -23,6 +23,7 @@ SOURCE = ROOT / "src" / "renga"
 # Top to bottom. A module imports from layers below its own and from its own package.
 LAYERS: list[list[str]] = [
     ["renga.cli"],
+    ["renga.bench"],
     ["renga.http"],
     ["renga.app"],
     ["renga.gateway"],
@@ -47,7 +48,15 @@ LAYERS: list[list[str]] = [
 
 # What -> who alone may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "openvino": ("renga.engine.model", "renga.engine.graph"),
+    "openvino": (
+        "renga.engine.model",
+        "renga.engine.graph",
+        "renga.bench.machine",
+        "renga.bench.peers.genai",
+    ),
+    "openvino_genai": ("renga.bench.peers.genai",),
+    "xllamacpp": ("renga.bench.peers.llamacpp",),
+    "matplotlib": ("renga.bench.plot",),
     "sqlalchemy": ("renga.store", "renga.ledger", "renga.keys"),
     "alembic": ("renga.store",),
     "sqlite3": ("renga.store",),
@@ -72,19 +81,20 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "renga.app",
         "renga.http.health",
     ),
-    "renga.engine": ("renga.engine", "renga.backends.local", "renga.cli.doctor"),
+    "renga.engine": ("renga.engine", "renga.backends.local", "renga.cli.doctor", "renga.bench"),
 }
 
 # Modules that may import inside functions, and why.
 HIDDEN_IN: dict[str, str] = {
     "renga.store.database": "Alembic is slow to load and only a change of schema needs it",
     "renga.http.server": "uvloop is not made for every platform",
+    "renga.bench": "peers and plots are optional",
     "renga.cli": "a command loads only what it needs, so that `renga --help` is instant",
 }
 
 # Words of another API: they stay in the files that translate it.
 FOREIGN_WORDS = ("finish_reason", "completion_tokens", "chat.completion", "logit_bias", "[DONE]")
-FOREIGN_IN = ("renga.http.openai", "renga.backends.openai")
+FOREIGN_IN = ("renga.http.openai", "renga.backends.openai", "renga.bench.peers.completions")
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "manager", "handler", "common", "misc"}
 MOST_LINES = 600
