@@ -104,15 +104,24 @@ class Request(Sequence):
         if not self.max_tokens:
             self.ended = "max_tokens"
         elif self.generated or not self._jump():
-            while self._take_from(rows, best, held) and held < drafted:
-                if self.tokens[-1] != self.draft[held]:
-                    break
-                held += 1
-            if not self.ended:
-                self._jump()
+            held = self._follow(rows, best, self.draft[:drafted])
         if self._lookup is not None:
             self._lookup.learn(drafted, held)
         self.draft = []
+        return held
+
+    def _follow(self, rows: Row, best: list[int], draft: list[int]) -> int:
+        begin, row = len(self.tokens), 0
+        while self._take_from(rows, best, row):
+            self._jump()
+            row = len(self.tokens) - begin
+            if self.ended or row > len(draft) or self.tokens[begin:] != draft[:row]:
+                break
+        held = 0
+        for token, guessed in zip(self.tokens[begin:], draft, strict=False):
+            if token != guessed:
+                break
+            held += 1
         return held
 
     def output(self) -> Output:

@@ -1,0 +1,99 @@
+"""Guesses from a sequence's own text: what is guessed, how much, and what it costs to be wrong."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renga.engine.drafts import PromptLookup
+
+TEXT = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
+
+
+def test_what_followed_the_same_tokens_is_guessed():
+    lookup = PromptLookup([*TEXT, 99, 11, 12, 13], 8)
+    assert lookup.guess(8) == [14, 15]
+
+
+def test_two_equal_tokens_are_too_few_until_a_guess_has_held():
+    tokens = [*TEXT, 99, 11, 12]
+    lookup = PromptLookup(tokens, 8)
+    assert lookup.guess(8) == []
+    tokens.append(13)
+    lookup.learn(len(lookup.guess(8)), 2)
+    tokens += [14, 15, 98, 16, 17]
+    assert lookup.guess(8) == [18, 19, 99, 11]
+
+
+def test_the_longest_of_several_matches_counts_and_the_latest_of_equals():
+    assert PromptLookup([1, 2, 3, 50, 8, 2, 3, 60, 9, 1, 2, 3], 8).guess(1) == [50]
+    assert PromptLookup([1, 2, 3, 50, 1, 2, 3, 60, 1, 2, 3], 8).guess(1) == [60]
+
+
+def test_a_repetition_up_to_the_end_is_guessed_to_go_on():
+    lookup = PromptLookup([7, 8, 9] * 3, 8)
+    assert lookup.guess(8) == [7, 8]
+    lookup.learn(2, 2)
+    assert lookup.guess(8) == [7, 8, 9, 7]
+    lookup.learn(4, 4)
+    assert lookup.guess(8) == [7, 8, 9, 7, 8, 9, 7, 8]
+
+
+def test_guesses_grow_where_they_hold_and_shrink_where_they_fail():
+    lookup = PromptLookup([7] * 40, 8)
+    lengths = []
+    for held in (True, True, True, True):
+        guessed = len(lookup.guess(8))
+        lengths.append(guessed)
+        lookup.learn(guessed, guessed if held else 0)
+    assert lengths == [2, 4, 8, 8]
+    lookup.learn(len(lookup.guess(8)), 3)
+    assert len(lookup.guess(8)) == 3
+
+
+def test_a_text_whose_guesses_fail_is_soon_left_alone():
+    lookup = PromptLookup([7] * 40, 8)
+    asked = 0
+    for _ in range(1_000):
+        guessed = lookup.guess(8)
+        asked += bool(guessed)
+        lookup.learn(len(guessed), 0)
+    assert asked < 25
+
+
+def test_a_guess_stays_within_the_room_there_is():
+    lookup = PromptLookup([7] * 40, 8)
+    assert lookup.guess(1) == [7]
+    assert lookup.guess(0) == []
+
+
+def test_a_long_prompt_is_indexed_over_several_steps():
+    tokens = list(range(9_000))
+    tokens += [8_000, 8_001, 8_002]
+    lookup = PromptLookup(tokens, 8)
+    found = [lookup.guess(8) for _ in range(6)]
+    assert found[0] == []
+    assert found[-1] == [8_003, 8_004]
+
+
+tokens_of_few_kinds = st.lists(st.integers(0, 3), min_size=1, max_size=60)
+
+
+@given(tokens_of_few_kinds, st.lists(st.integers(0, 3), max_size=30), st.integers(1, 8))
+def test_a_guess_is_always_what_followed_an_earlier_occurrence(prompt, following, room):
+    """Against a search through the whole list."""
+    tokens = list(prompt)
+    lookup = PromptLookup(tokens, 8)
+    for token in [*following, 0]:
+        guess = lookup.guess(room)
+        assert len(guess) <= room
+        if guess:
+            whole = tokens + guess
+            assert any(_occurs(whole, place, len(tokens), guess) for place in range(2, len(tokens)))
+        lookup.learn(len(guess), 1 if guess and guess[0] == token else 0)
+        tokens.append(token)
+
+
+def _occurs(whole: list[int], place: int, end: int, guess: list[int]) -> bool:
+    same = whole[place - 2 : place] == whole[end - 2 : end]
+    return same and whole[place : place + len(guess)] == guess
