@@ -118,6 +118,18 @@ class Tokenizer:
             start += len(breaker or "")
         return tokens, counts + [len(tokens)] * (len(places) - len(counts))
 
+    def begins(self, text: str, breaker: str | None = None) -> list[int]:
+        """Where in `text` each of the tokens begins that `encode` gives."""
+        found: list[int] = []
+        start = 0
+        for piece in [text] if breaker is None else text.split(breaker):
+            for part in _parts(piece):
+                (encoded,) = self._encoder.encode_batch([part], add_special_tokens=False)
+                found += (start + begin for begin, _ in encoded.offsets)
+                start += len(part)
+            start += len(breaker or "")
+        return found
+
     def _certain(self, text: str, end: int) -> int:
         """The last border of words in `text[:end]` that nothing behind `end` can move."""
         for reach in (TAIL, 8 * TAIL, 64 * TAIL, end):
