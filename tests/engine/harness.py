@@ -64,6 +64,7 @@ class Watched:
         self.model = model
         self.vocab, self.window, self.blocks = model.vocab, model.window, model.blocks
         self.gaps: list[float] = []
+        self.copy_block = model.copy_block
 
     def forward(self, batch: Batch) -> Logits:
         logits = self.model.forward(batch)
