@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+from openvino import opset13 as op
 
 from renga.engine.batch import Batch, gather
 from renga.engine.blocks import BLOCK_SIZE
@@ -136,6 +137,62 @@ def test_a_broken_file_is_named(folder, tmp_path, name, content, sentence):
     (_copy(folder, tmp_path) / name).write_text(content, encoding="utf-8")
     with pytest.raises(ModelError, match=f"{name.replace('.', '[.]')}: {sentence}"):
         ModelFiles.read(tmp_path)
+
+
+def test_weights_that_were_cut_off_are_refused_before_the_runtime_maps_them(folder, tmp_path):
+    weights = _copy(folder, tmp_path) / "openvino_model.bin"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"openvino_model.bin has [\d,]+ bytes; its graph needs"):
+        ModelFiles.read(tmp_path)
+
+
+def test_blocks_beyond_the_memory_are_refused(folder):
+    with pytest.raises(ModelError, match=r"keys and values take 100,000\.\d GB; .* are free"):
+        _model(folder, kv_bytes=10**14)
+
+
+def _classifier() -> openvino.Model:
+    pixels = op.parameter(openvino.PartialShape([-1, 32]), openvino.Type.f32)
+    weights = op.constant(np.ones((32, 640), dtype=np.float32))
+    classes = op.matmul(pixels, weights, False, False)
+    return openvino.Model([op.result(classes)], [pixels], "classifier")
+
+
+def _listener(graph: Path) -> openvino.Model:
+    """A language model that reads one input more, as a decoder reads its encoder's."""
+    model = openvino.Core().read_model(graph)
+    heard = op.parameter(openvino.PartialShape([-1, -1]), openvino.Type.f32)
+    heard.set_friendly_name("heard")
+    heard.output(0).set_names({"heard"})
+    [result] = model.get_results()
+    logits = result.input_value(0)
+    logits.set_names(set())
+    total = op.reduce_sum(heard, op.constant(np.array([0, 1])), False)
+    added = op.add(logits, total)
+    added.output(0).set_names({"logits"})
+    result.input(0).replace_source_output(added.output(0))
+    model.add_parameters([heard])
+    return model
+
+
+def _replace_graph(folder: Path, model: openvino.Model) -> None:
+    openvino.save_model(model, folder / "new.xml", compress_to_fp16=False)
+    del model  # it has the old weights mapped
+    (folder / "new.xml").replace(folder / "openvino_model.xml")
+    (folder / "new.bin").replace(folder / "openvino_model.bin")
+
+
+def test_a_graph_that_is_no_language_model_is_refused(folder, tmp_path):
+    _replace_graph(_copy(folder, tmp_path), _classifier())
+    with pytest.raises(ModelError, match="not a causal model that can be served"):
+        _model(tmp_path)
+
+
+def test_a_graph_that_needs_more_than_text_is_refused_by_the_inputs_name(folder, tmp_path):
+    _copy(folder, tmp_path)
+    _replace_graph(tmp_path, _listener(tmp_path / "openvino_model.xml"))
+    with pytest.raises(ModelError, match="it also needs 'heard'"):
+        _model(tmp_path)
 
 
 def test_a_model_that_never_ends_a_turn_is_refused(folder, tmp_path):

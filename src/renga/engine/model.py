@@ -84,6 +84,7 @@ class Model:
             for port in compiled.inputs
             if "_cache." in port.get_any_name()
         }
+        _check_inputs(files.folder, {p.get_any_name() for p in compiled.inputs} - caches.keys())
         self.precision: Precision = settings.precision
         self.block_size = BLOCK_SIZE
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
@@ -141,6 +142,15 @@ def _compile(folder: Path, settings: EngineSettings) -> ov.CompiledModel:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(f"{folder}: not a causal model that can be served: {reason}") from error
+
+
+def _check_inputs(folder: Path, names: set[str]) -> None:
+    """Whether the model reads what a step gives, all of it and nothing else."""
+    given = {field.name for field in fields(Batch)}
+    if names != given:
+        odd = [f"it also needs '{name}'" for name in sorted(names - given)]
+        odd += [f"it does not read '{name}'" for name in sorted(given - names)]
+        raise ModelError(f"{folder}: not a language model that can be served: {'; '.join(odd)}")
 
 
 def _stored(core: ov.Core, settings: EngineSettings) -> dict[str, Any]:
