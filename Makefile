@@ -8,9 +8,12 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 INSTALLED := $(VENV)/.installed
 DEVELOPING := $(VENV)/.developing
 TRAINING := $(VENV)/.training
+BENCHING := $(VENV)/.benching
+# A random model of Qwen3-0.6B's shape, 1.2 GB on disk.
+RANDOM_MODEL := training/work/qwen3-0.6b
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all check fix docs bench lock clean
+.PHONY: help install demo serve test test-all check fix docs bench bench-engine lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +35,7 @@ check: $(DEVELOPING) ## Lint, format, types, architecture and docs: under a minu
 test: $(DEVELOPING) $(TRAINING) ## Every test but the long ones: 15 minutes on two cores at most
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(DEVELOPING) $(TRAINING) ## Every test
+test-all: $(DEVELOPING) $(TRAINING) $(BENCHING) ## Every test
 	$(BIN)/python -m pytest
 
 fix: $(DEVELOPING) ## Format, and mend what the linter can
@@ -45,6 +48,10 @@ docs: $(DEVELOPING) ## Write the generated parts of the docs anew
 bench: $(DEVELOPING) ## Measure the server and the machine, in one table
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.gateway
+
+bench-engine: $(BENCHING) $(RANDOM_MODEL)/model.gguf ## Measure the engine beside its peers: half an hour on idle cores
+	-$(BIN)/renga bench engine --against openvino-genai
+	$(BIN)/renga bench engine --against openvino-genai,llamacpp --model $(RANDOM_MODEL)
 
 lock: | $(BIN)/python ## Resolve the dependencies anew, with hashes
 	$(PIP) install 'uv>=0.9,<1'
@@ -77,3 +84,10 @@ $(DEVELOPING): requirements-dev.lock $(INSTALLED)
 $(TRAINING): pyproject.toml $(INSTALLED)
 	$(PIP) install -e '.[train]'
 	@touch $@
+
+$(BENCHING): pyproject.toml $(INSTALLED)
+	$(PIP) install -e '.[bench]'
+	@touch $@
+
+$(RANDOM_MODEL)/model.gguf: $(BENCHING)
+	$(BIN)/python -m training.random_model --shape qwen3-0.6b --out $(RANDOM_MODEL)

@@ -32,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from benchmarks.machine import measure_machine
+from renga.bench.machine import measure_machine
 
 CONFIG = """
 [backends.script]

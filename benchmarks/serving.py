@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import Machine, measure_machine
+from renga.bench.machine import Machine, measure_machine
 
 WORDS = (
     "order parcel invoice customer refund account password delivery street window number letter "
@@ -227,7 +228,9 @@ def main() -> int:
         Console(stderr=True).print(f"run {number + 1} of {options.runs} ...")
         runs.append(one_run(options.config, seed=number, prompts=max(20, options.prompts)))
     if options.json:
-        options.json.write_text(json.dumps({"machine": vars(machine), "runs": runs}, indent=1))
+        options.json.write_text(
+            json.dumps({"machine": msgspec.structs.asdict(machine), "runs": runs}, indent=1)
+        )
     return 0 if show(machine, runs) else 1
 
 

@@ -57,6 +57,10 @@ def write_plot(report: Report, path: Path) -> None:
         pyplot.close(figure)
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _draw(axis: Any, title: str, engines: dict[str, Figure]) -> None:
     names = list(engines)
     values = [engines[name].median for name in names]
@@ -66,7 +70,7 @@ def _draw(axis: Any, title: str, engines: dict[str, Figure]) -> None:
     ]
     colours = [COLOURS.get(name, OTHER) for name in names]
     bars = axis.barh(names, values, xerr=spread, color=colours, ecolor="#333333", height=0.7)
-    axis.bar_label(bars, labels=[f" {value:,.3g}" for value in values], fontsize=7, padding=3)
+    axis.bar_label(bars, labels=[f" {_short(value)}" for value in values], fontsize=7, padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.22)
     better = "more is better" if title.endswith("/s") else "less is better"

@@ -67,8 +67,8 @@ async def measure_prefill(bench: Bench, peer: Peer) -> Figures:
 async def measure_decode(bench: Bench, peer: Peer) -> Figures:
     """Answers to prompts of 32 tokens: one alone, 96 tokens long; 16 together, 64 tokens each."""
     prompts = bench.prompts(2)
-    alone = await answered(peer, Ask(prompts.unique(32), bench.some(96), bench.whole))
-    asks = [Ask(prompts.unique(32), bench.some(64), bench.whole) for _ in range(16)]
+    alone = await answered(peer, Ask(prompts.unique(32), max(24, bench.some(96)), bench.whole))
+    asks = [Ask(prompts.unique(32), max(24, bench.some(64)), bench.whole) for _ in range(16)]
     before = await peer.stats() if isinstance(peer, OwnEngine) else None
     together = await all_at_once(peer, asks)
     figures = {
