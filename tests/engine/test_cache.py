@@ -264,12 +264,12 @@ class Life(RuleBasedStateMachine):
                     self.table[workspace, kind, place] = ttl, max(expires, begun + ttl)
                     break
         for end, short in ends:
-            place = (workspace, kind, end)
-            ttl, expires = self.table.get(place, (0.0, 0.0))
+            written = (workspace, kind, end)
+            ttl, expires = self.table.get(written, (0.0, 0.0))
             asked = 300.0 if short else 3_600.0
             if expires <= begun + took:
                 ttl = expires = 0.0
-            self.table[place] = max(ttl, asked), max(expires, begun + asked)
+            self.table[written] = max(ttl, asked), max(expires, begun + asked)
         return longest
 
     @rule(seconds=st.sampled_from([0.5, 100, 299, 300, 3_599, 10_000]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -11,157 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from renga.engine.blocks import BLOCK_SIZE
-from renga.engine.messages import EngineSettings, Lane
-from renga.engine.scheduler import Piece, Scheduler, Sequence
-from tests.engine.fakes import PrefixCache, WatchedPool
-
-STEP_TOKENS = 96
-
-
-def following(tokens: list[int]) -> int:
-    """The same text goes on the same way, so that generated blocks are shared, too."""
-    return sum(tokens[-3:]) % 7
-
-
-def guesses(sequence: Sequence, count: int, wrong_at: int) -> list[int]:
-    """A draft that is right up to one place."""
-    tokens = list(sequence.tokens)
-    for place in range(count):
-        tokens.append(following(tokens) if place != wrong_at else 99)
-    return tokens[len(sequence.tokens) :]
-
-
-class Bench:
-    """A scheduler with a make-believe model, and the rules that must hold after every step."""
-
-    def __init__(self, blocks: int = 24, max_running: int = 4, max_waiting: int = 1_000) -> None:
-        self.pool = WatchedPool(blocks)
-        self.now = 0.0
-        self.token_seconds = 0.0001
-        self.scheduler = Scheduler(
-            self.pool,
-            EngineSettings(
-                model="",
-                max_running=max_running,
-                max_waiting=max_waiting,
-                step_tokens=STEP_TOKENS,
-                step_seconds=0.05,
-            ),
-            clock=lambda: self.now,
-        )
-        self.cache = PrefixCache()
-        self.live: dict[str, Sequence] = {}
-        self.ended: list[str] = []
-        self.first_token: list[str] = []
-        self.steps = 0
-        self.made = 0
-        self.guess: Callable[[Sequence], list[int]] | None = None
-        self.forced: Callable[[Sequence], list[int]] = lambda sequence: []
-
-    def submit(
-        self, prompt: list[int], output: int, workspace: str = "a", lane: str = "interactive"
-    ) -> str:
-        self.made += 1
-        sequence = Sequence(
-            id=f"{workspace}{self.made}",
-            workspace=workspace,
-            lane="batch" if lane == "batch" else "interactive",
-            tokens=list(prompt),
-            limit=min(len(prompt) + output, self.pool.blocks * BLOCK_SIZE),
-        )
-        assert self.scheduler.submit(sequence) is None
-        self.live[sequence.id] = sequence
-        return sequence.id
-
-    def refused(self, workspace: str = "a", lane: Lane = "interactive") -> float:
-        """Submit one that is refused itself; the seconds it is told."""
-        sequence = Sequence(id="extra", workspace=workspace, lane=lane, tokens=[1], limit=2)
-        refusal = self.scheduler.submit(sequence)
-        assert refusal is not None
-        assert refusal.sequence is sequence
-        return refusal.retry_after
-
-    def cancel(self, id: str) -> None:
-        assert self.scheduler.end(id) is self.live.pop(id)
-
-    def step(self) -> list[Piece]:
-        self.now += 0.01
-        self.steps += 1
-        for sequence in self.live.values():
-            sequence.draft = self.guess(sequence) if self.guess else []
-        pieces = self.scheduler.plan()
-        self.check_plan(pieces)
-        for piece in pieces:
-            self.cache.compute(piece)
-        ends = [self.tokens(piece) for piece in pieces]
-        computed = sum(piece.count for piece in pieces)
-        self.scheduler.advance(pieces, computed * self.token_seconds)
-        for piece, last in zip(pieces, ends, strict=True):
-            if last:
-                self.end(piece.sequence)
-        self.check_books()
-        return pieces
-
-    def tokens(self, piece: Piece) -> bool:
-        """Add what the step sampled, and note what was guessed wrong; whether it is the last."""
-        sequence = piece.sequence
-        if not piece.samples:
-            return False
-        if not sequence.generated:
-            self.first_token.append(sequence.id)
-        accepted = 0
-        for guessed in [*sequence.draft[: piece.draft], None]:
-            sequence.tokens.append(following(sequence.tokens))
-            if len(sequence.tokens) >= sequence.limit or sequence.tokens[-1] != guessed:
-                break
-            accepted += 1
-        piece.rejected = piece.draft - accepted
-        sequence.tokens += self.forced(sequence)[: sequence.limit - len(sequence.tokens)]
-        return len(sequence.tokens) >= sequence.limit
-
-    def end(self, sequence: Sequence) -> None:
-        self.scheduler.end(sequence.id)
-        del self.live[sequence.id]
-        self.ended.append(sequence.id)
-
-    def check_plan(self, pieces) -> None:
-        if self.live:
-            assert pieces, "somebody waits and nothing is planned"
-        assert len({piece.sequence.id for piece in pieces}) == len(pieces)
-        prefill = sum(piece.count for piece in pieces if not piece.sequence.generated)
-        assert prefill <= STEP_TOKENS
-        for piece in pieces:
-            self.check_piece(piece)
-
-    def check_piece(self, piece) -> None:
-        sequence = piece.sequence
-        end = sequence.computed + piece.count
-        known = end - piece.draft
-        assert piece.count > piece.draft >= 0
-        assert known == len(sequence.tokens) if piece.samples else known % BLOCK_SIZE == 0
-        assert piece.samples or not piece.draft
-        assert end <= len(sequence.blocks) * BLOCK_SIZE
-        assert end < sequence.limit or not piece.draft
-        for index in range(sequence.computed // BLOCK_SIZE, (end - 1) // BLOCK_SIZE + 1):
-            block = sequence.blocks[index]
-            assert self.pool.holders[block] == 1, "a block is shared with its writer"
-            assert block not in self.pool.published, "a block in the tree is written"
-
-    def check_books(self) -> None:
-        held: dict[int, int] = {}
-        for sequence in self.live.values():
-            for block in sequence.blocks:
-                held[block] = held.get(block, 0) + 1
-        assert self.pool.available + len(held) == self.pool.blocks, "a block is lost"
-        assert all(self.pool.holders[block] == count for block, count in held.items())
-        assert self.scheduler.running + self.scheduler.waiting == len(self.live)
-
-    def finish(self, limit: int = 20_000) -> None:
-        begun = self.steps
-        while self.live:
-            assert self.steps - begun < limit, f"{len(self.live)} sequences never end"
-            self.step()
-        assert self.pool.available == self.pool.blocks
+from renga.engine.messages import Lane
+from renga.engine.scheduler import Sequence
+from tests.engine.bench import STEP_TOKENS, Bench, breakpoints, guesses
 
 
 def test_no_block_leaks_over_ten_thousand_random_steps():
@@ -174,8 +25,12 @@ def test_no_block_leaks_over_ten_thousand_random_steps():
             if len(bench.live) < 30:
                 shared = [draw.randrange(3)] * draw.choice([0, 10, BLOCK_SIZE, 100])
                 own = [draw.randrange(7) for _ in range(draw.randrange(1, 200))]
-                lane = draw.choice(["interactive", "interactive", "batch"])
-                bench.submit(shared + own, draw.randrange(1, 150), draw.choice("abc"), lane)
+                lane: Lane = draw.choice(["interactive", "interactive", "batch"])
+                points = breakpoints(shared + own, draw.choice([(), (32,), (90, 180)]))
+                output = draw.randrange(1, 150)
+                bench.submit(shared + own, output, draw.choice("abc"), lane, points)
+        if draw.random() < 0.01:
+            bench.now += draw.choice([1, 299, 3_000])
         if bench.live and draw.random() < 0.05:
             bench.cancel(draw.choice(list(bench.live)))
         if bench.live:
@@ -184,6 +39,7 @@ def test_no_block_leaks_over_ten_thousand_random_steps():
             bench.steps += 1
     bench.finish()
     assert bench.scheduler.preemptions > 50, "the pool was never short: this proved little"
+    assert min(bench.cached) > 1_000, "the cache was never used: this proved little"
     assert len(bench.ended) > 300
 
 
@@ -200,9 +56,15 @@ class Life(RuleBasedStateMachine):
         output=st.integers(1, 90),
         workspace=st.sampled_from("ab"),
         lane=st.sampled_from(["interactive", "batch"]),
+        places=st.lists(st.integers(1, 150), max_size=4),
     )
-    def submit(self, kind, length, output, workspace, lane):
-        self.bench.submit([kind] * length, output, workspace, lane)
+    def submit(self, kind, length, output, workspace, lane, places):
+        prompt = [kind] * length
+        self.bench.submit(prompt, output, workspace, lane, breakpoints(prompt, places))
+
+    @rule(seconds=st.sampled_from([0.1, 10, 299, 301, 4_000]))
+    def wait(self, seconds):
+        self.bench.now += seconds
 
     @precondition(lambda self: self.bench.live)
     @rule(which=st.integers(0, 10))

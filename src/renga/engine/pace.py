@@ -9,6 +9,9 @@ from renga.engine.blocks import BLOCK_SIZE
 
 # Of the time that interactive prompts hold the batch lane back, this share is given to it.
 _BATCH_SHARE = 0.1
+# Seconds that it may have had beyond that share and be taken at their word: ten times as long the
+# lane can be held back before it is owed again, so chats that leave pauses never wait for it.
+_BATCH_CREDIT = 1.0
 # A retry sooner than this would only come back; one later than this nobody waits for.
 _RETRY_FLOOR, _RETRY_CEILING = 1.0, 60.0
 # How many ends the pace is taken over: enough that some which come at once do not mislead.
@@ -39,9 +42,12 @@ class StepBudget:
             known = self._token_seconds or rest / prompt_tokens
             self._token_seconds = (known + rest / prompt_tokens) / 2
 
-    def room(self, decodes: int, *, timed: bool) -> int:
-        """Prompt tokens for the next step, at least a block; `timed` within the target time."""
-        room = self._tokens - decodes
+    def room(self, decodes: int, *, timed: bool, part: int = 1) -> int:
+        """Prompt tokens for the next step, at least a block.
+
+        `timed` keeps the step within the target time; a `part` of n takes an nth of the tokens.
+        """
+        room = self._tokens // part - decodes
         if timed and self._token_seconds:
             left = self._seconds - self._seconds_of(decodes)
             room = min(room, int(left / self._token_seconds))
@@ -56,7 +62,7 @@ class StepBudget:
 
 
 class BatchShare:
-    """When the batch lane has been held back for so long that it is owed a step."""
+    """When the batch lane has had so little of the time that it is owed a step."""
 
     def __init__(self, step_seconds: float) -> None:
         self._step_seconds = step_seconds
@@ -73,7 +79,7 @@ class BatchShare:
 
     def ran(self, seconds: float) -> None:
         """A step of that time had work of the lane in it."""
-        self._owed = max(self._owed - seconds, 0.0)
+        self._owed = max(self._owed - seconds * (1 - _BATCH_SHARE), -_BATCH_CREDIT)
 
 
 class QueuePace:
@@ -100,8 +106,11 @@ class QueuePace:
         """The seconds until one more can come, after all who were told so before and may."""
         while self._promised and self._promised[0] <= now:
             self._promised.popleft()
-        interval = (now - self._since) / max(len(self._ends), 1)
-        seconds = interval * (len(self._promised) + 1)
+        last = self._ends[-1] if self._ends else self._since
+        regular = (last - self._since) / max(len(self._ends), 1)
+        interval = max(regular, now - last)
+        # Part of the interval that runs is over.
+        seconds = interval * (len(self._promised) + 1) - min(now - last, regular / 2)
         seconds = min(max(seconds, _RETRY_FLOOR), _RETRY_CEILING)
         # In order, though the pace may have quickened since the last promise.
         last = self._promised[-1] if self._promised else now

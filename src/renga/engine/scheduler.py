@@ -39,6 +39,9 @@ from renga.engine.pace import BatchShare, QueuePace, StepBudget
 _LANES: tuple[Lane, ...] = ("interactive", "batch")
 # Prompts of up to so many bits of tokens to compute are short; each two bits more are another size.
 _SHORT_BITS = 11
+# The batch lane's prompts take a quarter of a step's tokens: a chat that comes meanwhile waits for
+# that step, which on a small model is most of its time to the first token.
+_BATCH_PART = 4
 
 
 @dataclass(eq=False, slots=True)
@@ -313,6 +316,7 @@ class Scheduler:
             return _LANES
         if not self._lanes["batch"].count or not self._share.due:
             return ("interactive",)
+        # With a single slot a guest would keep every chat out.
         if self._max_running > 1 and (self._guest is None or not self._guest.running):
             running = [one for one in self._running.values() if one.lane == "batch"]
             candidates = running or self._lanes["batch"].heads()
@@ -334,7 +338,9 @@ class Scheduler:
         self._decodes = len(self._pieces)
         least = BLOCK_SIZE
         for lane in lanes:
-            room = self._budget.room(self._decodes, timed=streams or lane == "batch")
+            batch = lane == "batch"
+            part = _BATCH_PART if batch else 1
+            room = self._budget.room(self._decodes, timed=streams or batch, part=part)
             filled = self._fill(self._lanes[lane], max(room - used, least))
             used += filled
             self._prompt_tokens += filled
