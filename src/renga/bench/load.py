@@ -164,11 +164,17 @@ def p95(timings: Sequence[Timing]) -> float:
 
 
 def together_rate(timings: Sequence[Timing]) -> float:
-    """Tokens a second of all of them while all of them were being answered."""
+    """Tokens a second of all of them while all of them were being answered.
+
+    Answers that are too short to be there at one time are counted from the first token to the last.
+    """
     begin = max(timing.first for timing in timings)
     end = min(timing.end for timing in timings)
     if end <= begin:
-        raise BenchError("the answers did not overlap: too few tokens to measure a rate")
+        begin = min(timing.first for timing in timings)
+        end = max(timing.end for timing in timings)
+    if end <= begin:
+        raise BenchError("a single token was answered: there is no rate to measure")
     inside = sum(n for t in timings for at, n in t.came if begin < at <= end)
     return inside / (end - begin)
 
