@@ -208,7 +208,7 @@ class Engine:
         for scoring in self._scorings.values():
             if not scoring.running:
                 scoring.release(self._pool, all=True)
-            elif scoring.begun:
+            elif scoring.begun and not (pieces and self._scheduler.holds_back(scoring.lane)):
                 planned = scoring.plan(room, self._pool, self._model.copy_block)
                 room -= sum(piece.count for piece in planned)
                 tails += planned
@@ -289,6 +289,8 @@ class Engine:
     def _starved(self) -> list[FromEngine]:
         """Nothing can be computed, yet somebody waits: the blocks there are cannot hold it."""
         begun = [scoring for scoring in self._scorings.values() if scoring.begun]
+        if begun and self._scheduler.cache.give_up_one():
+            return []
         if begun:
             # Each has its prompt's blocks, and none finds any for its tails.
             request: Request | Scoring = begun[-1]
