@@ -19,6 +19,8 @@ import typer
 from typer.testing import CliRunner
 
 from renga import cli, config, errors, routing
+from renga.bench import workloads as bench
+from renga.bench.bars import BARS
 from renga.chat.schema import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
 from renga.http import versions
 from renga.prices import PICO_PER_TOKEN, load_prices
@@ -50,7 +52,8 @@ FIELD_WORDS: dict[str, str] = {
     "construction. Refused: keywords that cannot be honoured, recursion, references out of the "
     f"schema, more than {DEEPEST} levels with references followed, patterns of over "
     f"{LONGEST_PATTERNS:,} characters in all, `multipleOf` steps whose least common multiple is "
-    f"over {LARGEST_MULTIPLE:,}",
+    f"over {LARGEST_MULTIPLE:,}. renga's own are the types `regex` (the answer is a text that "
+    "`pattern`, in Rust's syntax, matches whole) and `choice` (one of the strings in `choices`)",
     "thinking": "`disabled` only",
     "speed": "`standard` only",
     "service_tier": "`auto` and `standard_only` are the same here",
@@ -247,6 +250,23 @@ def _first(doc: str) -> str:
     return re.split(r"(?<=[.!?])\s", " ".join(doc.split("\n\n")[0].split()))[0]
 
 
+def workloads() -> str:
+    """What `renga bench engine` asks."""
+    return table(
+        ("workload", "what it asks"),
+        ([f"`{name}`", bench.about(name)] for name in [*bench.WORKLOADS, *bench.OWN]),
+    )
+
+
+def bench_bars() -> str:
+    """What must hold of what it measures."""
+    rows = [
+        [bar.name, f"{'≥' if bar.least else '≤'} {bar.bar:g}", ", ".join(bar.models)]
+        for bar in BARS
+    ]
+    return table(("bar", "", "model"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "environment": environment,
@@ -261,6 +281,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "model-names": model_names,
     "prices": prices,
     "modules": modules,
+    "workloads": workloads,
+    "bars": bench_bars,
 }
 
 
