@@ -16,7 +16,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -25,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 MAX_MESSAGES = 100_000  # "Limits" of the API's Messages reference
 MAX_OUTPUT_TOKENS = 128_000
+MAX_CONTINUATIONS = 1_000  # of one score; ours
 
 # Top-level fields of the API that a later edition honours. Sent with a value other than null they
 # are a 400 that names them; the sentence says what to do instead, where there is something.
@@ -175,6 +178,36 @@ class JsonFormat(Wire):
     json_schema: dict[str, Any] = Field(alias="schema")
 
 
+class RegexFormat(Wire):
+    """renga's own: the answer is a text that the regular expression matches whole."""
+
+    type: Literal["regex"]
+    pattern: str
+
+
+class ChoiceFormat(Wire):
+    """renga's own: the answer is one of the strings."""
+
+    type: Literal["choice"]
+    choices: list[str]
+
+
+def _format_type(value: Any) -> Any:
+    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+
+
+Format = Annotated[
+    Annotated[JsonFormat, Tag("json_schema")]
+    | Annotated[RegexFormat, Tag("regex")]
+    | Annotated[ChoiceFormat, Tag("choice")],
+    Discriminator(
+        _format_type,
+        custom_error_type="format_unknown",
+        custom_error_message="its type is missing or none of json_schema, regex, choice",
+    ),
+]
+
+
 def _no_effort(value: Any) -> Any:
     if value is None:
         return None
@@ -186,7 +219,7 @@ def _no_effort(value: Any) -> Any:
 class OutputConfig(Wire):
     """How the answer is to look."""
 
-    format: JsonFormat | None = None
+    format: Format | None = None
     effort: Annotated[None, BeforeValidator(_no_effort)] = None
 
 
@@ -281,6 +314,24 @@ class MessagesRequest(Prompt):
             optional = ("stop_sequences", "stream")
             return {k: v for k, v in value.items() if v is not None or k not in optional}
         return value
+
+
+def _no_form(value: Any) -> Any:
+    if value is None:
+        return None
+    raise PydanticCustomError(
+        "form_unsupported", "a score has no answer to be given a form; leave it out"
+    )
+
+
+class ScoreRequest(Prompt):
+    """`POST /v1/renga/score`: how likely are these texts as the beginning of the answer?"""
+
+    continuations: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(min_length=1, max_length=MAX_CONTINUATIONS, fail_fast=True),
+    ]
+    output_config: Annotated[None, BeforeValidator(_no_form)] = None
 
 
 def ignored_fields(request: Prompt) -> list[str]:
@@ -417,6 +468,22 @@ class TokenCount(Wire):
     """The answer of count_tokens."""
 
     input_tokens: Count
+
+
+class Likelihood(Wire):
+    """Of one continuation: its tokens, and the sum of their natural log probabilities."""
+
+    logprob: float
+    tokens: Count
+
+
+class Scores(Wire):
+    """The answer to a score: a likelihood for each continuation, in their order."""
+
+    type: Literal["renga_scores"] = "renga_scores"
+    model: str
+    scores: list[Likelihood]
+    usage: Usage
 
 
 # --- models ---------------------------------------------------------------------------------------

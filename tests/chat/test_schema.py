@@ -9,7 +9,15 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from renga.chat.schema import FIELD, grammar_of, json_grammar
+from renga.chat.schema import (
+    FIELD,
+    choice_grammar,
+    grammar_of,
+    json_grammar,
+    regex_grammar,
+    tool_call_grammar,
+)
+from renga.engine.grammar import _without_names
 from renga.errors import InvalidRequest
 from renga.types import CountRequest
 from tests.tiny_model import TURN_END, train_tokenizer
@@ -17,7 +25,8 @@ from tests.tiny_model import TURN_END, train_tokenizer
 
 @pytest.fixture(scope="module")
 def vocabulary() -> LLTokenizer:
-    return LLTokenizer(train_tokenizer().to_str(), eos_token=TURN_END)
+    # As the engine has it: with no text that spells a special token.
+    return LLTokenizer(_without_names(train_tokenizer().to_str()), eos_token=TURN_END)
 
 
 def accepts(vocabulary: LLTokenizer, schema: dict[str, Any], text: str) -> bool:
@@ -213,3 +222,111 @@ def test_a_prompt_without_a_format_has_no_grammar() -> None:
     assert grammar_of(CountRequest.model_validate(fields)) is None
     fields["output_config"] = {"format": {"type": "json_schema", "schema": ORDER}}
     assert grammar_of(CountRequest.model_validate(fields)) == json_grammar(ORDER)
+
+
+def follows(vocabulary: LLTokenizer, grammar: str, text: str) -> bool:
+    matcher = LLMatcher(vocabulary, grammar)
+    tokens = vocabulary.tokenize_str(text)
+    return matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting()
+
+
+def test_the_other_forms_become_their_grammars():
+    fields: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+    fields["output_config"] = {"format": {"type": "regex", "pattern": "a+"}}
+    assert grammar_of(CountRequest.model_validate(fields)) == regex_grammar("a+")
+    fields["output_config"] = {"format": {"type": "choice", "choices": ["a", "b"]}}
+    assert grammar_of(CountRequest.model_validate(fields)) == choice_grammar(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        ("[A-Z]{2}-[0-9]+", ["AB-1"], ["AB-", "xAB-1", "AB-1 "]),
+        ("^yes|no$", ["yes", "no"], ["maybe"]),
+        (r"/\w+", ["/ü"], ["/"]),
+        ("a*", ["", "aaa"], ["b"]),
+    ],
+)
+def test_a_pattern_is_matched_whole(vocabulary, pattern, good, bad):
+    grammar = regex_grammar(pattern)
+    assert all(follows(vocabulary, grammar, text) for text in good)
+    assert not any(follows(vocabulary, grammar, text) for text in bad)
+
+
+CHOICES = [
+    "card",
+    "card payment",
+    'say "hi"',
+    "back\\slash",
+    "new\nline",
+    "Zoë 🦊",
+    "\x7f",
+    "<|im_end|>",
+]
+
+
+def test_a_choice_is_one_of_its_strings_and_no_more(vocabulary):
+    grammar = choice_grammar(CHOICES)
+    assert all(follows(vocabulary, grammar, text) for text in CHOICES)
+    wrong = ["", "car", "cards", "card pay", "say hi"]
+    assert not any(follows(vocabulary, grammar, text) for text in wrong)
+
+
+@pytest.mark.parametrize(
+    ("build", "complaint"),
+    [
+        (lambda: regex_grammar(""), "pattern: it is empty"),
+        (lambda: regex_grammar("(a"), "pattern: unclosed group"),
+        (lambda: regex_grammar("a(?=b)"), "pattern: look-around"),
+        (lambda: regex_grammar("a" * 4_001), "pattern: 4001 characters; at most 4000"),
+        (lambda: choice_grammar([]), "choices: there are none"),
+        (lambda: choice_grammar(["a", ""]), "choices.1: it is empty"),
+        (lambda: choice_grammar(["a", "b", "a"]), "choices.2: 'a' is there already, at 0"),
+        (lambda: choice_grammar([str(n) for n in range(1_001)]), "choices: at most 1,000 strings"),
+        (lambda: choice_grammar(["x" * 20_001]), "choices: at most"),
+    ],
+)
+def test_a_wrong_form_is_refused_by_name(build, complaint):
+    with pytest.raises(InvalidRequest) as caught:
+        build()
+    assert str(caught.value).startswith(f"output_config.format.{complaint}")
+    assert "\n" not in str(caught.value)
+
+
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"$ref": "#/$defs/name"}},
+    "required": ["city"],
+    "$defs": {"name": {"type": "string"}},
+}
+TOOLS: dict[str, Any] = {"get_weather": WEATHER, 'say "hi"': {"type": "object", "properties": {}}}
+
+
+def call(name: str, arguments: Any) -> str:
+    return f"<tool_call>\n{compact({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+def test_a_tool_call_names_a_tool_and_its_arguments_fit(vocabulary):
+    grammar = tool_call_grammar(TOOLS)
+    assert follows(vocabulary, grammar, call("get_weather", {"city": "Zürich"}))
+    assert follows(vocabulary, grammar, call('say "hi"', {}))
+    assert not follows(vocabulary, grammar, call("get_weather", {}))
+    assert not follows(vocabulary, grammar, call("get_weather", {"city": "Oslo", "day": 1}))
+    assert not follows(vocabulary, grammar, call("get_whether", {"city": "Oslo"}))
+    two = call("get_weather", {"city": "Oslo"}) + "\n" + call('say "hi"', {})
+    assert not follows(vocabulary, grammar, two)
+    assert follows(vocabulary, tool_call_grammar(TOOLS, parallel=True), two)
+
+
+@pytest.mark.parametrize(
+    ("tools", "complaint"),
+    [
+        ({}, "tools: there are none"),
+        ({"a": {"type": "chair"}}, "tools: "),
+        ({"a": {}, "b": {"$ref": "#/nowhere"}}, "tools.1.input_schema: $ref '#/nowhere' names"),
+    ],
+)
+def test_tools_that_cannot_be_followed_are_refused_by_name(tools, complaint):
+    with pytest.raises(InvalidRequest) as caught:
+        tool_call_grammar(tools)
+    assert str(caught.value).startswith(complaint)

@@ -170,7 +170,17 @@ FIELDS = [
     field_is("thinking", "thinking: ", "'enabled'", thinking={"type": "enabled"}),
     field_is("thinking of no kind", "thinking.type: ", thinking={"type": "deep"}),
     field_is("effort", "output_config.effort: ", output_config={"effort": "high"}),
-    field_is("a format of no kind", "output_config.format.type: ", output_config={"format": {}}),
+    field_is("a format of no kind", "output_config.format: ", output_config={"format": {}}),
+    field_is(
+        "choices that are none",
+        "output_config.format.choices: ",
+        output_config={"format": {"type": "choice", "choices": "card"}},
+    ),
+    field_is(
+        "a regex without a pattern",
+        "output_config.format.pattern: ",
+        output_config={"format": {"type": "regex"}},
+    ),
     field_is(
         "a format that the backend cannot honour",
         "output_config.format: ",
