@@ -62,6 +62,9 @@ class Moody:
     async def count_tokens(self, request: Any) -> int:
         return 1
 
+    async def score(self, request: Any, attempt: Attempt) -> list[Any]:
+        return [number async for number in self.stream(request, attempt)]
+
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Any]:
         died = self._died
         for number in range(request.max_tokens):
@@ -147,6 +150,17 @@ async def test_unloading_lets_a_running_answer_finish_and_refuses_new_ones() -> 
     with pytest.raises(Unavailable, match="unloading"):
         await read(loadable, 1)
     await unloading
+    assert running.done()
+    assert len(running.result()) == 20
+    assert not inner.up
+
+
+async def test_unloading_waits_for_a_score_too() -> None:
+    inner, loadable = await loaded(drain=5)
+    request: Any = ask("hi", max_tokens=20)
+    running = asyncio.create_task(loadable.score(request, Attempt("r", "w")))
+    await asyncio.sleep(0.005)
+    await loadable.unload()
     assert running.done()
     assert len(running.result()) == 20
     assert not inner.up

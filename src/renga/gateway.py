@@ -1,4 +1,4 @@
-"""THE path: every request, whoever sent it, goes through `Gateway.stream`.
+"""THE path: every request, whoever sent it, goes through `Gateway.stream`, scores through `score`.
 
 ledger.open -> layers -> routing -> backend.stream -> order check -> ledger.close. Owns three rules:
 nothing else calls a backend; every request ends exactly once, with a closed ledger row, whatever
@@ -8,8 +8,8 @@ recorded under the same answer. Knows no HTTP, no keys, no engine.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 
 from renga import caching
 from renga.backends.base import Attempt, Backend
@@ -21,7 +21,7 @@ from renga.ids import Ids
 from renga.ledger import Ledger, Status
 from renga.prices import Price, dollars
 from renga.routing import Route, Router
-from renga.types import MessagesRequest, Prompt
+from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, Usage
 
 Clock = Callable[[], float]
 Path = Callable[[MessagesRequest, Caller], AsyncIterator[Event]]
@@ -54,22 +54,23 @@ class Gateway:
 
     async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """The answer's events. Raises RengaError; closing it early cancels the work."""
-        caching.check(request)
-        route = self._router.route(request)
-        self._open(request, caller, route)
-        closing = _Closing(self._clock)
-        try:
+        with self._answering(request, caller) as closing:
             async with aclosing(ordered(self._path(request, caller))) as events:  # type: ignore[type-var]
                 async for event in events:
                     signed = self._sign(event, request, caller)
                     closing.see(signed)
                     yield signed
-            closing.status = "ok"
-        except BaseException as error:
-            closing.failed(error)
-            raise
-        finally:
-            self._close(caller, closing)
+
+    async def score(self, request: ScoreRequest, caller: Caller) -> Scores:
+        """The likelihoods of some continuations. Raises RengaError; cancel it to end the work.
+
+        No layers are in its way: there is no answer that they could look at.
+        """
+        with self._answering(request, caller):
+            with self._attempting(request, caller) as (backend, attempt, _):
+                scores = await backend.score(request, attempt)
+            usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
+            return Scores(model=caller.receipt.model, scores=scores, usage=usage)
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> int:
         """Size of the prompt in the tokens of the backend that would serve it."""
@@ -80,6 +81,33 @@ class Gateway:
 
     async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """Innermost: one try on the first backend that can serve `request`."""
+        with self._attempting(request, caller) as (backend, attempt, closing):
+            async with aclosing(backend.stream(request, attempt)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    attempt.see(event)
+                    closing.see(event)
+                    yield event
+
+    @contextmanager
+    def _answering(self, request: Prompt, caller: Caller) -> Iterator[_Closing]:
+        """The row of an answer, open from here to the end of the block, however that comes."""
+        caching.check(request)
+        self._open(request, caller, self._router.route(request))
+        closing = _Closing(self._clock)
+        try:
+            yield closing
+            closing.status = "ok"
+        except BaseException as error:
+            closing.failed(error)
+            raise
+        finally:
+            self._close(caller, closing)
+
+    @contextmanager
+    def _attempting(
+        self, request: Prompt, caller: Caller
+    ) -> Iterator[tuple[Backend, Attempt, _Closing]]:
+        """The row of one try on the first backend that can serve `request`, open likewise."""
         route = self._router.route(request)
         backend = route.candidates[0]
         receipt = caller.receipt
@@ -92,11 +120,7 @@ class Gateway:
         )
         closing = _Closing(self._clock)
         try:
-            async with aclosing(backend.stream(request, attempt)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    attempt.see(event)
-                    closing.see(event)
-                    yield event
+            yield backend, attempt, closing
             closing.status = "ok"
         except BaseException as error:
             closing.failed(error)
@@ -112,7 +136,7 @@ class Gateway:
                 first_token_at=closing.first_token_at,
             )
 
-    def _open(self, request: MessagesRequest, caller: Caller, route: Route) -> None:
+    def _open(self, request: Prompt, caller: Caller, route: Route) -> None:
         _note(caller, route, route.candidates[0])
         self._ledger.open_answer(
             request_id=caller.request_id,

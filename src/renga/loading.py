@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from renga.backends.base import Attempt, Backend, Capabilities, Health, State
 from renga.errors import SetupError, Unavailable
 from renga.events import Event
-from renga.types import MessagesRequest, Prompt
+from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
 
 LOADING_SECONDS = 5.0  # when to ask again for a model that is being loaded
 
@@ -88,13 +88,24 @@ class Loadable:
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The answer of the backend inside."""
+        with self._answering():
+            async with aclosing(self._inner.stream(request, attempt)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    yield event
+
+    async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
+        """The likelihoods of the backend inside."""
+        with self._answering():
+            return await self._inner.score(request, attempt)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """One answer: an unload waits for it, and tells it where it had to be cut."""
         self._check_loaded()
         self._open += 1
         self._idle.clear()
         try:
-            async with aclosing(self._inner.stream(request, attempt)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    yield event
+            yield
         except Unavailable as error:
             if self._state == "ready":
                 raise

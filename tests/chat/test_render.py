@@ -220,6 +220,11 @@ def test_half_a_character_is_the_callers_fault(words: Path) -> None:
         template(words).tokens(prompt(("user", "a\ud800b")))
 
 
+def test_half_a_character_of_a_continuation_is_told_by_its_path(words: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"^continuations.3: .*half a character"):
+        template(words).continuation("a\ud800b", "continuations.3")
+
+
 def test_templates_cannot_reach_python(words: Path) -> None:
     source = "{{ ''.__class__.__mro__ }}"
     with pytest.raises(InvalidRequest, match="unsafe"):

@@ -15,7 +15,7 @@ from renga.caching import is_marked
 from renga.errors import InvalidRequest
 from renga.events import Event, MessageDelta, MessageStart
 from renga.prices import Service, Tokens
-from renga.types import MessagesRequest, Prompt
+from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,14 @@ class Capabilities:
     sampling: bool = True
     stop_sequences: bool = True
     prompt_caching: bool = False
+    scoring: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
         if request.output_config and request.output_config.format and not self.structured_output:
             return "output_config.format"
+        if isinstance(request, ScoreRequest) and not self.scoring:
+            return "continuations"
         if isinstance(request, MessagesRequest):
             if request.stop_sequences and not self.stop_sequences:
                 return "stop_sequences"
@@ -43,7 +46,8 @@ class Capabilities:
 
     def ignored_in(self, request: Prompt) -> tuple[str, ...]:
         """Fields of `request` that this backend accepts without effect."""
-        return () if self.prompt_caching or not is_marked(request) else ("cache_control",)
+        caches = self.prompt_caching and not isinstance(request, ScoreRequest)
+        return () if caches or not is_marked(request) else ("cache_control",)
 
 
 @dataclass
@@ -135,6 +139,9 @@ class Backend(Protocol):
 
     def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The answer."""
+
+    async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
+        """How likely each continuation is; only asked of a backend that can say so."""
 
     def health(self) -> Health:
         """Its state now, without waiting."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,9 +29,11 @@ from renga.engine.messages import (
     Breakpoint,
     EngineSettings,
     Finished,
+    Lane,
     Mark,
     Output,
     Reason,
+    Score,
     Started,
     Submit,
 )
@@ -53,9 +55,11 @@ from renga.models.find import ModelFolder, Sampling, find_model
 from renga.types import (
     MAX_OUTPUT_TOKENS,
     CacheCreation,
+    Likelihood,
     Message,
     MessagesRequest,
     Prompt,
+    ScoreRequest,
     StopReason,
     TextBlock,
     Usage,
@@ -111,6 +115,7 @@ class LocalBackend:
             max_output=MAX_OUTPUT_TOKENS,
             structured_output=True,
             prompt_caching=True,
+            scoring=True,
         )
 
     async def start(self) -> None:
@@ -160,17 +165,60 @@ class LocalBackend:
         """The model's answer."""
         engine = self._running()
         read = await self._prepare(request)
-        size, window = len(read.tokens), engine.facts.window
-        if size >= window:
-            raise InvalidRequest(f"prompt is too long: {size} tokens > {window - 1} maximum")
+        if len(read.tokens) >= engine.facts.window:
+            raise self._too_long(len(read.tokens))
         submit = self._submit(request, attempt, read)
         answer = _Answer(self.name, shown=request.max_tokens > 0)
-        self.open_streams += 1
-        try:
+        with self._asking():
             async with aclosing(engine.generate(submit, partial(_count, attempt))) as messages:
                 async for message in messages:
                     for event in answer.events(message):
                         yield event
+
+    async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
+        """How likely each continuation is; all of their tokens are input."""
+        engine = self._running()
+        score = await asyncio.to_thread(self._score, request, attempt)
+        with self._asking():
+            scored, last = await engine.score(score)
+        if scored is None:
+            raise BackendFailed(f"backend '{self.name}': {last.error or last.reason}")
+        attempt.input = last.prompt_tokens + sum(map(len, score.continuations))
+        attempt.reused = last.reused_tokens
+        return [Likelihood(logprob=sum(one), tokens=len(one)) for one in scored.logprobs]
+
+    def _score(self, request: ScoreRequest, attempt: Attempt) -> Score:
+        """What the engine is given of `request`. Raises InvalidRequest where it does not fit."""
+        if self._template is None:
+            raise self._stopped()
+        tokens = self._template.tokens(request)
+        tails = [
+            self._template.continuation(text, f"continuations.{i}")
+            for i, text in enumerate(request.continuations)
+        ]
+        window = self._running().facts.window
+        longest = max(range(len(tails)), key=lambda i: len(tails[i]))
+        if len(tokens) >= window:
+            raise self._too_long(len(tokens))
+        if len(tokens) + len(tails[longest]) > window:
+            raise InvalidRequest(
+                f"continuations.{longest}: {len(tails[longest])} tokens behind the prompt's "
+                f"{len(tokens)} > {window} maximum"
+            )
+        return Score(
+            id=self._next_id(attempt),
+            salt=attempt.workspace,
+            prompt=tokens,
+            continuations=tails,
+            lane=_lane(attempt),
+        )
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One request to the engine; what goes wrong there, as a caller is told it."""
+        self.open_streams += 1
+        try:
+            yield
         except EngineOverloaded as error:
             raise Overloaded(
                 f"backend '{self.name}': {error}", retry_after=error.retry_after
@@ -211,7 +259,7 @@ class LocalBackend:
         assert self.model is not None, "the model is there while the engine runs"
         drawn = sampling_of(request, self.model.sampling)
         return Submit(
-            id=f"{attempt.request_id}.{next(self._numbers)}",
+            id=self._next_id(attempt),
             salt=attempt.workspace,
             prompt=read.tokens,
             max_tokens=request.max_tokens,
@@ -222,7 +270,7 @@ class LocalBackend:
             stop=list(request.stop_sequences),
             grammar=read.grammar,
             cache=read.cache,
-            lane="batch" if attempt.service == "batch" else "interactive",
+            lane=_lane(attempt),
         )
 
     def _settings(self, model: ModelFolder) -> EngineSettings:
@@ -234,6 +282,13 @@ class LocalBackend:
         self._machine.promise(self.name, plan.total)
         return replace(settings, threads=settings.threads or self._machine.threads(self.name))
 
+    def _next_id(self, attempt: Attempt) -> str:
+        return f"{attempt.request_id}.{next(self._numbers)}"
+
+    def _too_long(self, size: int) -> InvalidRequest:
+        most = self._running().facts.window - 1
+        return InvalidRequest(f"prompt is too long: {size} tokens > {most} maximum")
+
     def _running(self) -> EngineClient:
         if self.engine is None:
             raise self._stopped()
@@ -241,6 +296,10 @@ class LocalBackend:
 
     def _stopped(self) -> Unavailable:
         return Unavailable(f"backend '{self.name}' is not running")
+
+
+def _lane(attempt: Attempt) -> Lane:
+    return "batch" if attempt.service == "batch" else "interactive"
 
 
 class _Answer:

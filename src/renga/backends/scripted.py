@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renga.backends.base import Attempt, Capabilities, Health, State
+from renga.backends.base import Attempt, Capabilities, Health, State, refuse
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
 from renga.events import (
@@ -28,7 +28,16 @@ from renga.events import (
     TextDelta,
 )
 from renga.machine import Machine
-from renga.types import Message, MessagesRequest, Prompt, StopReason, TextBlock, Usage
+from renga.types import (
+    Likelihood,
+    Message,
+    MessagesRequest,
+    Prompt,
+    ScoreRequest,
+    StopReason,
+    TextBlock,
+    Usage,
+)
 
 BYTES_PER_TOKEN = 4
 
@@ -160,6 +169,10 @@ class ScriptedBackend:
             yield MessageStop()
         finally:
             self.open_streams -= 1
+
+    async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
+        """There is no model that finds anything likely."""
+        raise refuse(self.name, "continuations")
 
     def _check_open(self) -> None:
         if self._closed:

@@ -127,6 +127,15 @@ class ChatTemplate:
         tokens, lengths = self.tokenizer.measure(text, breaker, ends)
         return Measured(text, breaker, tokens, ends, lengths)
 
+    def continuation(self, text: str, path: str) -> list[int]:
+        """Tokens of a text behind the prompt, by themselves; none of them is a control token.
+
+        Raises InvalidRequest that names `path` for half a character.
+        """
+        _check_unicode(text, path)
+        breaker = self.tokenizer.break_for(text)
+        return self.tokenizer.encode(self.tokenizer.shield(text, breaker), breaker)
+
     def _render(self, turns: Sequence[Turn]) -> tuple[str, str | None]:
         """The text, and the character that breaks markers in it, where there is one."""
         safe, breaker = self._safe(turns)
@@ -260,13 +269,13 @@ def _common_length(one: str, other: str) -> int:
     return least
 
 
-def _check_unicode(text: str) -> None:
+def _check_unicode(text: str, path: str = "messages") -> None:
     """JSON can spell halves of characters, which no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest(
-            f"messages: the text holds {text[error.start]!a}, which is half a character; "
+            f"{path}: the text holds {text[error.start]!a}, which is half a character; "
             "accepted: valid Unicode"
         ) from error
 

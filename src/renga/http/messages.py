@@ -1,4 +1,4 @@
-"""`POST /v1/messages` and `POST /v1/messages/count_tokens`.
+"""`POST /v1/messages`, `POST /v1/messages/count_tokens` and `POST /v1/renga/score`.
 
 Owns the order in which a request is checked (key, version, body, fields) and the headers that an
 answer carries. It makes no answer: both forms of one come from the gateway's stream.
@@ -38,6 +38,7 @@ from renga.types import (
     CountRequest,
     MessagesRequest,
     Prompt,
+    ScoreRequest,
     TokenCount,
     ignored_fields,
 )
@@ -74,6 +75,7 @@ class Messages:
         return [
             Route("/v1/messages", self.create, methods=["POST"]),
             Route("/v1/messages/count_tokens", self.count_tokens, methods=["POST"]),
+            Route("/v1/renga/score", self.score, methods=["POST"]),
         ]
 
     async def create(self, request: Request) -> Response | EventStream:
@@ -99,6 +101,14 @@ class Messages:
         headers = answer_headers(admitted.caller, admitted.ignored)
         body = TokenCount(input_tokens=size).model_dump_json()
         return Response(body, headers=headers, media_type=JSON)
+
+    async def score(self, request: Request) -> Response:
+        """How likely some continuations of a prompt are."""
+        admitted = await self._admit(request, ScoreRequest)
+        scoring = self._gateway.score(admitted.request, admitted.caller)
+        scores = await self._running.guard(scoring, request.receive)
+        headers = answer_headers(admitted.caller, admitted.ignored)
+        return Response(scores.model_dump_json(), headers=headers, media_type=JSON)
 
     async def _admit(self, request: Request, model: type[Asked]) -> Admitted[Asked]:
         caller = await self._auth.caller(request)

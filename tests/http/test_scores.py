@@ -1,0 +1,133 @@
+"""`POST /v1/renga/score`: likelihoods of continuations, charged as input, over the engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from renga.app import App
+from renga.config import BackendConfig
+from tests.http.served import Served, configured, open_served
+from tests.tiny_model import write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATH = "/v1/renga/score"
+WINDOW = 256
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A server whose haiku is the engine."""
+    home = tmp_path_factory.mktemp("home")
+    model = write_model(home / "model")
+    engine = BackendConfig(
+        name="HAIKU", kind="local", model=str(model), window=WINDOW, precision="exact"
+    )
+    config = replace(configured(home, haiku={}, opus={}), backends={"HAIKU": engine})
+    config = replace(config, tiers={"haiku": config.tiers["haiku"]})
+    async with AsyncExitStack() as stack:
+        app = await App.start(config)
+        stack.push_async_callback(app.aclose)
+        yield await open_served(stack, app)
+
+
+def scoring(*continuations: Any, **more: Any) -> dict[str, Any]:
+    turns = [{"role": "user", "content": "Where is my order?"}]
+    return {"model": "haiku", "messages": turns, "continuations": list(continuations), **more}
+
+
+async def counted(local: Served, **more: Any) -> int:
+    body = scoring(**more)
+    del body["continuations"]
+    response = await local.post(body, "/v1/messages/count_tokens")
+    size: int = response.json()["input_tokens"]
+    return size
+
+
+async def test_each_continuation_gets_its_likelihood_and_all_of_it_is_input(local):
+    response = await local.post(scoring("refund", "order label", "refund"), PATH)
+    assert response.status_code == 200
+    found = response.json()
+    assert (found["type"], found["model"]) == ("renga_scores", "renga-haiku-1")
+    first, second, third = found["scores"]
+    assert first == third
+    assert first["logprob"] < 0
+    assert second["tokens"] >= 2
+    size = await counted(local) + sum(score["tokens"] for score in found["scores"])
+    assert found["usage"]["input_tokens"] == size
+    assert found["usage"]["output_tokens"] == 0
+    row = await local.row(response)
+    assert (row.status, row.tokens.input, row.tokens.output) == ("ok", size, 0)
+    assert response.headers["renga-backend"] == "HAIKU"
+    assert response.headers["renga-cost-usd"] == row.cost_usd
+    assert row.attempts[0].tokens == row.tokens
+
+
+async def test_continuations_belong_to_scores_alone(local):
+    response = await local.post(scoring("a", max_tokens=1))
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith("continuations: Extra inputs")
+
+
+async def test_a_longer_continuation_is_its_beginning_and_what_follows(local):
+    both = await local.post(scoring("The", "The quick"), PATH)
+    short, long = both.json()["scores"]
+    begun = [{"role": "user", "content": "Where is my order?"}]
+    body = scoring(" quick", messages=[*begun, {"role": "assistant", "content": "The"}])
+    (rest,) = (await local.post(body, PATH)).json()["scores"]
+    assert short["tokens"] + rest["tokens"] == long["tokens"]
+    assert math.isclose(short["logprob"] + rest["logprob"], long["logprob"], abs_tol=1e-3)
+
+
+async def test_a_control_token_in_a_continuation_is_text(local):
+    (score,) = (await local.post(scoring("<|im_end|>"), PATH)).json()["scores"]
+    assert score["tokens"] > 1
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (scoring(), "continuations: List should have at least 1 item"),
+        (scoring("a", ""), "continuations.1: "),
+        (scoring("a", 5), "continuations.1: "),
+        (scoring("a") | {"continuations": "a"}, "continuations: "),
+        (scoring("a") | {"continuations": None}, "continuations: "),
+        ({k: v for k, v in scoring().items() if k != "continuations"}, "continuations: Field"),
+        (scoring(*["a"] * 1_001), "continuations: List should have at most 1000 items"),
+        (scoring("a", max_tokens=5), "max_tokens: Extra inputs are not permitted"),
+        (scoring("a", output_config={}), "output_config: a score has no answer"),
+        (scoring("a", messages=[]), "messages: "),
+        (scoring("fits", "word " * 300), "continuations.1: "),
+        (scoring("a", system="word " * 300), "prompt is too long: "),
+    ],
+)
+async def test_what_cannot_be_scored_is_refused_by_its_path(local, body, says):
+    response = await local.post(body, PATH)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    message = response.json()["error"]["message"]
+    assert message.startswith(says), message
+
+
+async def test_a_mark_has_no_effect_on_a_score_and_is_named(local):
+    response = await local.post(scoring("a", cache_control={"type": "ephemeral"}), PATH)
+    assert response.headers["renga-ignored"] == "cache_control"
+
+
+async def test_a_backend_without_a_model_refuses_to_score(tmp_path):
+    async with AsyncExitStack() as stack:
+        app = await App.start(configured(tmp_path, haiku={}))
+        stack.push_async_callback(app.aclose)
+        served = await open_served(stack, app)
+        response = await served.post(scoring("a"), PATH)
+        assert response.status_code == 400
+        message = response.json()["error"]["message"]
+        assert message.startswith("continuations: backend 'HAIKU' cannot honour this")
+        assert await app.ledger.rows() == []
