@@ -143,11 +143,14 @@ class _Turn:
 
 @dataclass(eq=False, slots=True)
 class _LaneQueue:
-    """The workspaces of a lane that have prompts to compute, and how many sequences it has."""
+    """The workspaces of a lane that have prompts to compute, and how many sequences it has in all
+    and running.
+    """
 
     pace: QueuePace
     turns: OrderedDict[str, _Turn] = field(default_factory=OrderedDict)
     count: int = 0
+    running: int = 0
 
     def turn(self, workspace: str) -> _Turn:
         """A workspace's turn, which is last where it had none."""
@@ -474,6 +477,7 @@ class Scheduler:
         sequence.computed = computed
         sequence.running = sequence.filling = True
         self._running[sequence.id] = sequence
+        self._lanes[sequence.lane].running += 1
 
     def _waits_for(self, sequence: Sequence, digest: bytes) -> bool:
         """Whether a block is on its way that the sequence had better wait for."""
@@ -495,7 +499,7 @@ class Scheduler:
     def _may_have_slot(self, sequence: Sequence) -> bool:
         if len(self._running) < self._max_running:
             return True
-        return not self._rank(sequence)[0] and self._rank(self._youngest())[0]
+        return not self._rank(sequence)[0] and self._yields
 
     def _make_room(self, sequence: Sequence, wanted: int) -> bool:
         # One block beyond for each that runs: who is let in should not be put out at once.
@@ -508,11 +512,16 @@ class Scheduler:
         return True
 
     def _preempt_batch(self) -> bool:
-        victim = self._youngest() if self._running else None
-        if victim is None or not self._rank(victim)[0]:
+        if not self._yields:
             return False
-        self._preempt(victim)
+        self._preempt(self._youngest())
         return True
+
+    @property
+    def _yields(self) -> bool:
+        """Whether somebody runs who gives way as one of the batch lane."""
+        guests = self._guest is not None and self._guest.running
+        return self._lanes["batch"].running > guests
 
     def _youngest(self) -> Sequence:
         """The running sequence that gives way first: batch before interactive, the last to come."""
@@ -548,6 +557,8 @@ class Scheduler:
 
     def _leave(self, sequence: Sequence) -> None:
         del self._running[sequence.id]
+        lane = self._lanes[sequence.lane]
+        lane.running -= 1
         for digest in sequence.digests[sequence.computed // BLOCK_SIZE :]:
             if self._flight.get(digest) is sequence:
                 del self._flight[digest]
@@ -557,7 +568,6 @@ class Scheduler:
         sequence.computed = 0
         self._pieces.pop(sequence.id, None)
         if sequence.filling:
-            lane = self._lanes[sequence.lane]
             lane.turn(sequence.workspace).tracks[sequence.size].filling = None
             lane.drop_idle(sequence)
         sequence.running = sequence.filling = False
