@@ -13,7 +13,7 @@ from pathlib import Path
 from renga.bench import workloads
 from renga.bench.load import Peer
 from renga.bench.machine import measure_machine
-from renga.bench.peers import Wanted, starters
+from renga.bench.peers import Wanted, reach, starters
 from renga.bench.report import Raw, Report, ceilings, judged, medians
 from renga.bench.subject import Subject
 from renga.bench.workloads import Bench
@@ -33,6 +33,7 @@ class Plan:
 
 async def run(plan: Plan, say: Callable[[str], None]) -> Report:
     """Measure; `say` hears what is being done, line by line."""
+    await reach(plan.peers)
     say("calibrating the machine")
     machine = measure_machine()
     raw: Raw = {}

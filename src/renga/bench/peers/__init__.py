@@ -58,6 +58,13 @@ def check_peers(wanted: list[Wanted], subject: Subject, gguf: Path | None) -> No
             )
 
 
+async def reach(wanted: list[Wanted]) -> None:
+    """Ask each server for a token. Raises SetupError where one does not answer."""
+    for one in wanted:
+        if one.url:
+            await completions.connect(one.url)
+
+
 def starters(
     wanted: list[Wanted], subject: Subject, gguf: Path | None
 ) -> list[Callable[[], Coroutine[None, None, Peer]]]:
