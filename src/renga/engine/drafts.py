@@ -11,11 +11,11 @@ _PLACES = 8
 _LONGEST_MATCH = 8
 # A prompt's tokens that are indexed before one guess: half a millisecond's work.
 _INDEXED_AT_ONCE = 2_048
-# Tokens that must match before a guess, where the last guess held, and where it did not.
-_LEAST_PROVEN, _LEAST = 2, 3
-_FIRST_GUESS = 2
-# Steps without a guess after one that failed: twice as many after each, up to this.
-_LONGEST_PAUSE = 64
+# A guess's length at first, and again after one of which only a part held.
+_FIRST_GUESS, _PROVEN_GUESS = 2, 3
+# A guess that failed is followed by steps without one: after the first in a row none, then 2, 6, 14,
+# 30, and 62 at most.
+_MOST_FAILURES = 6
 
 
 class PromptLookup:
@@ -27,7 +27,6 @@ class PromptLookup:
         self._places: dict[tuple[int, int], list[int]] = {}
         self._indexed = 1
         self._length = min(_FIRST_GUESS, most)
-        self._least = _LEAST
         self._pause = 0
         self._failures = 0
 
@@ -52,14 +51,9 @@ class PromptLookup:
         if held == guessed:
             self._length = min(max(self._length, 2 * guessed), self._most)
         else:
-            self._length = max(held, 1)
-        if held:
-            self._least = _LEAST_PROVEN
-            self._failures = 0
-        else:
-            self._least = _LEAST
-            self._failures += 1
-            self._pause = min(2**self._failures, _LONGEST_PAUSE)
+            self._length = min(max(held, _PROVEN_GUESS), self._most) if held else 1
+        self._failures = 0 if held else min(self._failures + 1, _MOST_FAILURES)
+        self._pause = max(2**self._failures - 2, 0)
 
     def _index(self) -> None:
         """Note where each pair of tokens stood. The last pair, which is looked up, is left out."""
@@ -82,7 +76,7 @@ class PromptLookup:
         end = len(tokens)
         if end < 2:
             return None
-        best, longest = None, self._least - 1
+        best, longest = None, 0
         for place in reversed(self._places.get((tokens[-2], tokens[-1]), ())[-_PLACES:]):
             length = 2
             while (
