@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
+    folder: Path = tmp_path_factory.mktemp("tiny")
     assert write_random_model(["--shape", "tiny", "--out", str(folder)]) == 0
     return folder
 
