@@ -242,7 +242,9 @@ async def play(steps: list[str]) -> None:
             assert error is None or isinstance(error, SetupError)
         ended = await asyncio.gather(*answers, return_exceptions=True)
     for answer in ended:
-        assert isinstance(answer, RengaError) or len(answer) in (1, 60)
+        assert isinstance(answer, RengaError) or (
+            isinstance(answer, list) and len(answer) in (1, 60)
+        )
     assert loadable.health().state in ("ready", "unloaded", "failed")
     assert inner.up == (loadable.health().state == "ready")
     inner.broken = None
