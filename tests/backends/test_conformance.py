@@ -23,7 +23,7 @@ from renga.backends import BACKENDS, make_backend
 from renga.backends.base import Attempt, Backend
 from renga.config import KINDS, BackendConfig
 from renga.errors import InvalidRequest, Unavailable
-from renga.events import BlockDelta, Event, MessageStart, TextDelta, fold
+from renga.events import BlockDelta, Event, MessageDelta, MessageStart, TextDelta, fold
 from renga.types import Message, MessagesRequest
 from tests.tiny_model import write_model
 
@@ -159,6 +159,38 @@ async def test_usage_adds_up_and_the_meter_agrees(backend: Backend) -> None:
     assert 0 <= meter.reused < size
     assert isinstance(events[0], MessageStart)
     assert events[0].message.usage.input_tokens == usage.input_tokens
+
+
+async def test_cache_classes_add_up_and_stand_at_both_ends(backend: Backend) -> None:
+    mark = {"type": "ephemeral"}
+    system = [{"type": "text", "text": WORDS * 4, "cache_control": mark}]
+    for _ in range(2):
+        request, meter = ask("Hello", system=system, max_tokens=2), attempt()
+        events = await run(backend, request, meter)
+        for event in events:
+            meter.see(event)
+        message, start, end = fold(events), events[0], events[-2]
+        assert isinstance(start, MessageStart)
+        assert isinstance(end, MessageDelta)
+        usage = message.usage
+        read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+        assert usage.input_tokens + read + written == await backend.count_tokens(request)
+        assert start.message.usage.model_copy(update={"output_tokens": 2}) == usage
+        assert end.usage.input_tokens == usage.input_tokens
+        assert meter.tokens().prompt == await backend.count_tokens(request)
+        assert (read + written > 0) == backend.capabilities.prompt_caching
+    assert (read > 0, written) == (backend.capabilities.prompt_caching, 0)
+    assert (backend.capabilities.ignored_in(request) == ()) == backend.capabilities.prompt_caching
+
+
+async def test_no_tokens_asked_is_the_prompt_alone(backend: Backend) -> None:
+    request, meter = ask("Hello there, warm this up", max_tokens=0), attempt()
+    events = await run(backend, request, meter)
+    assert [event.type for event in events] == ["message_start", "message_delta", "message_stop"]
+    message = fold(events)
+    assert (message.content, message.stop_reason) == ([], "max_tokens")
+    assert message.usage.output_tokens == meter.output == 0
+    assert message.usage.input_tokens == await backend.count_tokens(request)
 
 
 @pytest.mark.parametrize(

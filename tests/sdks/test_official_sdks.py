@@ -148,6 +148,19 @@ def test_counting_equals_what_the_stream_bills(found):
     assert found["count"]["input_tokens"] == found["streamed"]["usage"]["input_tokens"]
 
 
+def test_a_prompt_is_warmed_and_read_and_a_miss_explained(found):
+    warm, read, missed = (found["cache"][name] for name in ("warm", "read", "missed"))
+    written = warm["usage"]["cache_creation_input_tokens"]
+    assert (warm["content"], warm["stop_reason"]) == ([], "max_tokens")
+    assert warm["usage"]["cache_creation"]["ephemeral_1h_input_tokens"] == written
+    assert read["usage"]["cache_read_input_tokens"] == written
+    assert (written > 0) == (found["on"] != "scripted")
+    assert missed["usage"]["cache_read_input_tokens"] == 0
+    assert warm["diagnostics"] is read["diagnostics"] is None
+    reason = {"type": "system_changed", "cache_missed_input_tokens": written}
+    assert missed["diagnostics"] == {"cache_miss_reason": reason}
+
+
 def test_models_are_listed_over_pages_and_found_by_alias(found):
     assert found["models"] == ["renga-opus-1", "renga-sonnet-1", "renga-haiku-1"]
     assert found["model"]["id"] == "renga-haiku-1"

@@ -5,6 +5,7 @@ Usage: use_sdk.py URL API_VERSION, where API_VERSION may be `default`.
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,27 @@ def use(client: anthropic.Anthropic) -> dict[str, Any]:
         "beta": beta.parse().to_dict(),
         "count": count.to_dict(),
         "models": [model.id for model in client.models.list(limit=2)],
+        "cache": cache(client),
         "model": client.models.retrieve("claude-3-5-haiku-latest").to_dict(),
+    }
+
+
+def cache(client: anthropic.Anthropic) -> dict[str, Any]:
+    """A prompt that is warmed, then read twice, the second time with another beginning."""
+    words = f"{anthropic.__version__} {os.getpid()}: " + "Be brief and kind. " * 60
+    mark = {"type": "ephemeral", "ttl": "1h"}
+
+    def ask(text: str, most: int, previous: str | None) -> dict[str, Any]:
+        system: Any = [{"type": "text", "text": text, "cache_control": mark}]
+        body = {"diagnostics": {"previous_message_id": previous}}
+        fields = {**ASK, "system": system, "max_tokens": most}
+        return client.messages.create(**fields, extra_body=body).to_dict()
+
+    warm = ask(words, 0, None)
+    return {
+        "warm": warm,
+        "read": ask(words, 1, str(warm["id"])),
+        "missed": ask("Now: " + words, 1, str(warm["id"])),
     }
 
 

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from renga.ledger import AnswerRow, Ledger, Total
 
 
+# Token class -> its column.
+COLUMNS = {
+    "input": ">input",
+    "reused": ">of it reused",
+    "cache_read": ">cache read",
+    "cache_write_5m": ">written 5m",
+    "cache_write_1h": ">written 1h",
+    "output": ">output",
+}
+
+
 class Grouping(StrEnum):
     """What totals can be made by."""
 
@@ -66,12 +77,12 @@ def totals(
             return await ledger.totals(by.value)
 
     show_table(
-        [by.value, ">answers", ">input", ">of it reused", ">output", ">cost in $", ">without cost"],
+        [by.value, ">answers", *COLUMNS.values(), ">cost in $", ">without cost"],
         [
             [
                 total.name,
                 f"{total.answers:,}",
-                *(f"{total.tokens[c] or 0:,}" for c in ("input", "reused", "output")),
+                *(f"{total.tokens[name] or 0:,}" for name in COLUMNS),
                 total.cost_usd,
                 f"{total.unpriced:,}",
             ]
