@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -22,7 +21,7 @@ from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, 
 from renga.events import BlockDelta, Event, fold
 from renga.models.find import Sampling
 from renga.types import MessagesRequest
-from tests.tiny_model import train_tokenizer, write_model
+from tests.tiny_model import write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,6 +52,12 @@ def ask(text: str, answer: str | None = None, **fields: Any) -> MessagesRequest:
         fields["output_config"] = {"format": schema}
     fields = {"max_tokens": 2_000, "messages": [{"role": "user", "content": text}], **fields}
     return MessagesRequest.model_validate({"model": "haiku", **fields})
+
+
+def ask_endlessly(text: str) -> MessagesRequest:
+    """A request whose answer fills the window, a token that nothing forces at a time."""
+    schema = {"type": "json_schema", "schema": {"type": "string", "minLength": 100_000}}
+    return ask(text, output_config={"format": schema})
 
 
 async def run(
@@ -122,13 +127,14 @@ async def test_a_full_queue_is_an_overload_with_a_time(local: LocalBackend) -> N
 async def test_a_caller_that_leaves_frees_the_engine_within_a_step(local: LocalBackend) -> None:
     before = await idle(local)
     meter = Attempt("req", "w")
-    async with aclosing(local.stream(ask("Hello", "gone " * 60), meter)) as events:  # type: ignore[type-var]
+    request = ask_endlessly("Hello")
+    async with aclosing(local.stream(request, meter)) as events:  # type: ignore[type-var]
         async for event in events:
             if isinstance(event, BlockDelta):
                 break
     await run(local, ask("Hello", "x"))
     after = await idle(local)
-    whole = len(train_tokenizer().encode(json.dumps("gone " * 60)).ids)
+    whole = WINDOW - await local.count_tokens(request)
     assert after.output_tokens - before.output_tokens < whole / 2
     assert after.free_blocks == after.blocks
 
@@ -210,7 +216,7 @@ async def test_killing_the_engine_ends_its_streams_and_the_next_one_works(
     seen: list[Event] = []
 
     async def watch_it_die(process: int) -> None:
-        async for event in local.stream(ask("Hi", "dies " * 60), Attempt("req", "w")):
+        async for event in local.stream(ask_endlessly("Hi"), Attempt("req", "w")):
             seen.append(event)
             if len(seen) == 5:
                 os.kill(process, signal.SIGKILL)
@@ -230,7 +236,7 @@ async def test_killing_the_engine_ends_its_streams_and_the_next_one_works(
 async def test_closing_ends_open_streams_with_a_503(tiny: Path) -> None:
     backend = LocalBackend(configure(tiny), home=tiny)
     await backend.start()
-    stream = backend.stream(ask("Hi", "closes " * 200), Attempt("req", "w"))
+    stream = backend.stream(ask_endlessly("Hi"), Attempt("req", "w"))
     await anext(stream)
     await backend.aclose()
     with pytest.raises(Unavailable, match="backend 'small' is not running"):
