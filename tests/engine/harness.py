@@ -83,6 +83,7 @@ class Workbench:
         self.model = Model(files, self.settings)
         path = folder / "tokenizer.json"
         self.tokenizer = Tokenizer.from_file(str(path))
+        self.model_ends = files.end_ids
         grammars = Grammars(path, self.model.vocab, files.end_ids)
         self.language = Language(Vocabulary.load(path), grammars, frozenset(files.end_ids))
         self.watched = Watched(self.model)
