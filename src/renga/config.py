@@ -53,7 +53,7 @@ class BackendConfig:
     name: str = ""
     kind: Literal["local", "scripted"] = _setting("local", "what it is")
     model: str = _setting("shipped:haiku", "local: `shipped:haiku`, or a model folder")
-    load: bool = _setting(True, "local: whether it is loaded at start; else `renga models load`")
+    load: bool = _setting(True, "whether it is loaded at start; if not, `renga models load` does")
     threads: int = _setting(0, "local: threads for inference; 0 takes its share of cores", least=0)
     kv_cache_mb: int = _setting(
         0, "local: memory for KV blocks in MB; 0 chooses by model and free memory", least=0

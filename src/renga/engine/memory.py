@@ -20,7 +20,7 @@ Stored = Literal["u8", "bf16", "f32"]
 
 # Without a setting: two full windows where they fit in so much, never less than one, in bytes.
 KV_CEILING = 420 * 1024 * 1024
-# Interpreter, runtime and what a step needs beside weights and blocks: measured about 200 MB.
+# Interpreter and runtime, measured at 110 MB, and what a step of a wide model needs beside.
 PROCESS_BYTES = 250_000_000
 # Where memory is short a window that nobody asked for shrinks, but not below this many tokens.
 LEAST_WINDOW = 2_048
@@ -127,8 +127,8 @@ def _too_large(
         each = f" ({plan.window:,} tokens of {plan.token:,} bytes)" if plan.token else ""
         context = f", its keys and values {megabytes(plan.kv)}{each}"
     return SetupError(
-        f"backend '{backend.name}': model '{model.name}' does not fit into memory: its weights "
-        f"take {megabytes(plan.weights)}{context}, its process {megabytes(PROCESS_BYTES)}; "
+        f"model '{model.name}' does not fit into memory: its weights take "
+        f"{megabytes(plan.weights)}{context}, its process {megabytes(PROCESS_BYTES)}; "
         f"{megabytes(free)} are free",
         f"set window or kv_cache_mb of backends.{backend.name} lower, or unload another model",
     )
