@@ -16,6 +16,7 @@ from renga.bench.load import (
     Timing,
     answered,
     at_times,
+    overall_rate,
     p95,
     poisson,
     some_at_a_time,
@@ -105,6 +106,7 @@ def timing(due: float, *came: float) -> Timing:
 def test_a_rate_counts_only_while_everybody_is_answered():
     early, late = timing(0, 1, 2, 3, 4), timing(0, 2, 3, 4, 5)
     assert together_rate([early, late]) == pytest.approx(4 / 2)
+    assert overall_rate([early, late]) == pytest.approx(7 / 4)
     assert together_rate([early]) == pytest.approx(3 / 3)
     assert together_rate([timing(0, 1, 2), timing(0, 3, 4)]) == pytest.approx(3 / 3)
     with pytest.raises(BenchError, match="a single token"):

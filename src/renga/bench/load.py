@@ -166,17 +166,24 @@ def p95(timings: Sequence[Timing]) -> float:
 def together_rate(timings: Sequence[Timing]) -> float:
     """Tokens a second of all of them while all of them were being answered.
 
-    Answers that are too short to be there at one time are counted from the first token to the last.
+    For answers that are too short to be there at one time it is the rate of `overall_rate`.
     """
     begin = max(timing.first for timing in timings)
     end = min(timing.end for timing in timings)
-    if end <= begin:
-        begin = min(timing.first for timing in timings)
-        end = max(timing.end for timing in timings)
+    return _rate(timings, begin, end) if end > begin else overall_rate(timings)
+
+
+def overall_rate(timings: Sequence[Timing]) -> float:
+    """Tokens a second from the first token of any to the last, whoever has ended meanwhile."""
+    begin = min(timing.first for timing in timings)
+    end = max(timing.end for timing in timings)
     if end <= begin:
         raise BenchError("a single token was answered: there is no rate to measure")
-    inside = sum(n for t in timings for at, n in t.came if begin < at <= end)
-    return inside / (end - begin)
+    return _rate(timings, begin, end)
+
+
+def _rate(timings: Sequence[Timing], begin: float, end: float) -> float:
+    return sum(n for t in timings for at, n in t.came if begin < at <= end) / (end - begin)
 
 
 def span(timings: Sequence[Timing]) -> float:
