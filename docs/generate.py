@@ -53,7 +53,8 @@ FIELD_WORDS: dict[str, str] = {
     f"schema, more than {DEEPEST} levels with references followed, patterns of over "
     f"{LONGEST_PATTERNS:,} characters in all, `multipleOf` steps whose least common multiple is "
     f"over {LARGEST_MULTIPLE:,}. renga's own are the types `regex` (the answer is a text that "
-    "`pattern` matches whole, in Rust's syntax, where `\\d` is any script's digit) and `choice` (one of the strings in `choices`)",
+    "`pattern` matches whole, in Rust's syntax, where `\\d` is any script's digit) and `choice` "
+    "(one of the strings in `choices`)",
     "thinking": "`disabled` only",
     "speed": "`standard` only",
     "service_tier": "`auto` and `standard_only` are the same here",

@@ -156,6 +156,7 @@ async def test_a_process_that_hangs_is_ended_and_started_again(folder, caplog):
     settings = EngineSettings(model=str(folder), kv_bytes=100_000_000)
     client = await EngineClient.start(settings, patience=1.0)
     first = client.process_id
+    assert first is not None
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(_raised(client))
         await _until(lambda: _running(client) == 1)

@@ -13,8 +13,8 @@ _LONGEST_MATCH = 8
 _INDEXED_AT_ONCE = 2_048
 # A guess's length at first, and again after one of which only a part held.
 _FIRST_GUESS, _PROVEN_GUESS = 2, 3
-# A guess that failed is followed by steps without one: after the first in a row none, then 2, 6, 14,
-# 30, and 62 at most.
+# A guess that failed is followed by steps without one: after the first in a row none, then 2, 6,
+# 14, 30, and 62 at most.
 _MOST_FAILURES = 6
 
 
