@@ -15,11 +15,22 @@ import pytest
 import pytest_asyncio
 
 from renga.backends.base import Attempt
-from renga.backends.local import LEAST_TOP_P, LocalBackend, sampling_of, short_count
+from renga.backends.local import (
+    LEAST_TOP_P,
+    LocalBackend,
+    _count,
+    read_with_breakpoints,
+    sampling_of,
+    short_count,
+    usage_of,
+)
+from renga.chat.render import ChatTemplate
 from renga.config import BackendConfig
+from renga.engine.messages import Started
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
 from renga.events import BlockDelta, Event, fold
 from renga.models.find import Sampling
+from renga.prices import Tokens
 from renga.types import MessagesRequest
 from tests.tiny_model import write_model
 
@@ -307,3 +318,62 @@ async def test_top_p_of_zero_takes_the_likeliest(local: LocalBackend) -> None:
     greedy = text_of(await run(local, ask("Which?", temperature=0.0, max_tokens=20)))
     assert text_of(await run(local, ask("Which?", top_p=0.0, max_tokens=20))) == greedy
     assert LEAST_TOP_P > 0
+
+
+# --- caching --------------------------------------------------------------------------------------
+
+RULES = {
+    "type": "text",
+    "text": "Where is my order? " * 20,
+    "cache_control": {"type": "ephemeral", "ttl": "1h"},
+}
+
+
+async def test_breakpoints_are_given_with_all_that_lies_near_and_is_long_enough(
+    tiny: Path,
+) -> None:
+    template = ChatTemplate.load(tiny)
+    blocks = [{"type": "text", "text": f"Line {n} of my order."} for n in range(25)]
+    turns = [{"role": "user", "content": blocks}]
+    mark = {"type": "ephemeral"}
+    request = ask("", system=[RULES], messages=turns, cache_control=mark)
+    tokens, (first, second) = read_with_breakpoints(template, request, 64)
+    assert tokens == template.tokens(request)
+    assert (first.ttl_seconds, second.ttl_seconds) == (3600, 300)
+    assert len(first.marks) == 1
+    assert len(second.marks) == 20
+    lengths = [mark.tokens for mark in second.marks]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] < len(tokens)
+    most = first.marks[0].tokens
+    assert len(read_with_breakpoints(template, request, most)[1]) == 2
+    (alone,) = read_with_breakpoints(template, request, most + 1)[1]
+    assert alone.marks == second.marks
+    (some,) = read_with_breakpoints(template, request, lengths[3])[1]
+    assert some.marks == second.marks[:4]
+    assert read_with_breakpoints(template, request, len(tokens))[1] == []
+
+
+async def test_the_shortest_prefix_that_is_cached_is_a_setting(tiny: Path) -> None:
+    backend = LocalBackend(configure(tiny, window=WINDOW, cache_minimum_tokens=100), home=tiny)
+    await backend.start()
+    try:
+        for words, cached in ((35, False), (60, True)):
+            block = {**RULES, "text": "order " * words * 2}
+            usage = fold(await run(backend, ask("Hi", system=[block], max_tokens=1))).usage
+            assert (usage.cache_creation_input_tokens > 0) == cached
+    finally:
+        await backend.aclose()
+
+
+async def test_counts_that_do_not_add_up_are_never_told() -> None:
+    with pytest.raises(AssertionError, match="do not add up"):
+        usage_of(Started("x", prompt_tokens=64, reused_tokens=64, cache_read_tokens=96))
+
+
+async def test_blocks_that_were_reused_under_a_new_entry_are_charged_once() -> None:
+    meter = Attempt("req", "w")
+    _count(meter, Started("x", 100, 96, cache_read_tokens=32, cache_write_5m_tokens=64))
+    assert meter.tokens() == Tokens(
+        input=4, cache_read=32, cache_write_5m=64, cache_write_1h=0, output=0, reused=4
+    )
