@@ -222,6 +222,21 @@ def test_every_request_ends_exactly_once(words, requests, cancelled):
     assert engine.stats().free_blocks == engine.stats().blocks
 
 
+def test_who_fills_a_full_queue_loses_a_place_to_a_quiet_workspace_and_is_told_so(words):
+    engine = _engine(words, max_running=1, max_waiting=2)
+    events = [event for id in "abc" for event in engine.submit(_submit(id, salt="flood"))]
+    assert events == []
+    [refused] = engine.submit(_submit("quiet", salt="quiet"))
+    assert isinstance(refused, Refused)
+    assert (refused.id, refused.reason) == ("c", "overloaded")
+    assert refused.retry_after >= 1
+    assert engine.cancel("c") == []
+    while engine.busy:
+        events += engine.step()
+    ended = [event.id for event in events if isinstance(event, Finished)]
+    assert sorted(ended) == ["a", "b", "quiet"]
+
+
 def test_a_stop_sequence_across_tokens_cuts_the_text_and_is_named(bench):
     [plain] = run(bench.engine(), [_greedy(bench, 40)]).values()
     text = plain.text

@@ -147,6 +147,8 @@ class Engine:
 
     def stats(self) -> Stats:
         """A snapshot of the queues, the blocks and the totals since the start."""
+        # First, for it lets go of what expired.
+        pinned = self._scheduler.pinned_now()
         return Stats(
             running=self._scheduler.running,
             waiting=self._scheduler.waiting,
@@ -158,7 +160,7 @@ class Engine:
             prompt_tokens=self._prompt_tokens,
             reused_tokens=self._reused_tokens,
             output_tokens=self._output_tokens,
-            pinned_blocks=self._scheduler.pinned_now(),
+            pinned_blocks=pinned,
             drafted_tokens=self._drafted_tokens,
             accepted_tokens=self._accepted_tokens,
             model_seconds=self._model_seconds,
