@@ -10,10 +10,11 @@ from anthropic.types import ModelInfo as SdkModelInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renga.backends.base import Backend
+from renga.backends.base import Backend, Health, State
 from renga.backends.scripted import ScriptedBackend
 from renga.config import BackendConfig
-from renga.errors import InvalidRequest, NotFound
+from renga.errors import InvalidRequest, NotFound, Unavailable
+from renga.loading import Loadable
 from renga.routing import CANONICAL, TIERS, Router, Tier, serving_tier, tier_of
 from renga.types import MessagesRequest
 
@@ -132,3 +133,49 @@ def test_each_model_is_what_the_official_types_expect_and_says_who_serves_it() -
             "backends": ["a"],
             "states": {"a": "ready"},
         }
+
+
+class Resting(ScriptedBackend):
+    """A backend that is in whatever state a test wants."""
+
+    def __init__(self, name: str, state: State) -> None:
+        super().__init__(BackendConfig(name=name, kind="scripted"))
+        self.state = state
+
+    def health(self) -> Health:
+        return Health(self.state, f"words of {self.name}")
+
+
+@pytest.mark.parametrize(
+    ("states", "order"),
+    [
+        ({"a": "ready", "b": "ready"}, ["a", "b"]),
+        ({"a": "restarting", "b": "ready"}, ["b", "a"]),
+        ({"a": "unloaded", "b": "restarting", "c": "ready"}, ["c", "b"]),
+        ({"a": "restarting"}, ["a"]),
+        ({"a": "failed", "b": "loading", "c": "unloading", "d": "ready"}, ["d"]),
+    ],
+)
+def test_a_tier_is_served_by_its_first_backend_that_is_ready(
+    states: dict[str, State], order: list[str]
+) -> None:
+    router = Router({"haiku": [Resting(name, state) for name, state in states.items()]})
+    assert [b.name for b in router.route(ask()).candidates] == order
+
+
+@pytest.mark.parametrize(("state", "soon"), [("failed", None), ("unloaded", None), ("loading", 5)])
+def test_where_nothing_is_loaded_the_refusal_says_why_and_when(
+    state: State, soon: float | None
+) -> None:
+    router = Router({"opus": [Resting("a", state), Resting("b", "failed")]})
+    with pytest.raises(Unavailable, match=r"serves opus .*'a': words of a; .*'b': words") as caught:
+        router.route(ask("haiku"))
+    assert caught.value.retry_after == soon
+
+
+def test_a_model_that_was_never_loaded_has_no_window_to_tell() -> None:
+    never = Loadable(scripted("a"), drain_seconds=0)
+    model = Router({"haiku": [never]}).model("haiku")
+    assert model.max_input_tokens is None
+    assert model.renga["states"] == {"a": "unloaded"}
+    assert SdkModelInfo.model_validate(model.model_dump(), strict=False).max_input_tokens is None
