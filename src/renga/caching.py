@@ -134,9 +134,9 @@ def positions(turns: Sequence[WrittenTurn]) -> list[Position]:
 
 def check(prompt: Prompt) -> None:
     """Raise InvalidRequest, in the API's words, where the marks of `prompt` break its rules."""
-    marked = [(path, block) for path, block in _blocks(prompt) if block.cache_control]
-    if not marked and prompt.cache_control is None:
+    if not is_marked(prompt):
         return
+    marked = [(path, block) for path, block in _blocks(prompt) if block.cache_control]
     for path, block in marked:
         if not block.text:
             raise InvalidRequest(f"{path}.text: cache_control cannot be set for empty text blocks")
@@ -217,7 +217,8 @@ def breakpoints(
 
 
 def is_marked(prompt: Prompt) -> bool:
-    """Whether `prompt` asks for caching anywhere."""
-    return prompt.cache_control is not None or any(
-        block.cache_control is not None for _, block in _blocks(prompt)
-    )
+    """Whether `prompt` asks for caching anywhere. Quick, because most do not."""
+    if prompt.cache_control is not None:
+        return True
+    contents = [prompt.system or [], *(message.content for message in prompt.messages)]
+    return any(block.cache_control is not None for content in contents for block in content)

@@ -158,9 +158,10 @@ async def test_headers_that_say_what_only_the_key_can_say_are_named(echo):
     assert (await echo.row(response)).workspace == "default"
 
 
-async def test_what_has_no_effect_is_named(echo):
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_has_no_effect_is_named(echo, stream):
     mark = {"type": "ephemeral"}
-    body = asking(cache_control=mark, metadata={"user_id": "u"})
+    body = asking(cache_control=mark, metadata={"user_id": "u"}, stream=stream)
     headers = [("anthropic-beta", "next-2030-01-01, old-2024-01-01"), ("anthropic-beta", "third")]
     response = await echo.client.post("/v1/messages", json=body, headers=headers)
     assert response.status_code == 200

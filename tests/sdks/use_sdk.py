@@ -50,7 +50,8 @@ def cache(client: anthropic.Anthropic) -> dict[str, Any]:
         system: Any = [{"type": "text", "text": text, "cache_control": mark}]
         body = {"diagnostics": {"previous_message_id": previous}}
         fields = {**ASK, "system": system, "max_tokens": most}
-        return client.messages.create(**fields, extra_body=body).to_dict()
+        answer: dict[str, Any] = client.messages.create(**fields, extra_body=body).to_dict()
+        return answer
 
     warm = ask(words, 0, None)
     return {
