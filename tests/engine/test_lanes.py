@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
 from renga.engine.messages import EngineSettings, Lane
+from renga.engine.pace import StepBudget
 from renga.engine.scheduler import Piece, Scheduler, Sequence
 from tests.engine.bench import STEP_TOKENS, Bench, breakpoints
 
@@ -137,6 +138,16 @@ def test_prompts_of_the_batch_lane_are_cut_to_the_target_time_though_nothing_str
     bench.submit([1] * 600, 5, "b", "batch")
     counts = [piece.count for _ in range(4) for piece in bench.step()]
     assert counts == [BLOCK_SIZE] * 4
+
+
+def test_what_decodes_cost_is_not_taken_for_the_cost_of_prompt_tokens():
+    budget = StepBudget(256, 0.05)
+    budget.learn(prompt_tokens=0, decodes=16, seconds=0.04)
+    budget.learn(prompt_tokens=64, decodes=16, seconds=0.04 + 64 * 0.0005)
+    assert budget.room(1, timed=True) == pytest.approx(100, abs=1)
+    assert budget.room(16, timed=True) == BLOCK_SIZE
+    assert budget.room(16, timed=False) == 240
+    assert budget.room(16, timed=False, part=4) == 48
 
 
 @pytest.mark.parametrize("max_running", [2, 4])
