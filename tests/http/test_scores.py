@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from renga.app import App
+from renga.backends.local import LocalBackend
 from renga.config import BackendConfig
-from tests.http.served import Served, configured, open_served
+from tests.http.served import Connection, Served, configured, open_served
 from tests.tiny_model import write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,3 +133,22 @@ async def test_a_backend_without_a_model_refuses_to_score(tmp_path):
         message = response.json()["error"]["message"]
         assert message.startswith("continuations: backend 'HAIKU' cannot honour this")
         assert await app.ledger.rows() == []
+
+
+async def test_a_client_that_leaves_ends_the_work_and_closes_the_row(local):
+    words = [f"{number} orders are on their way. " * 4 for number in range(500)]
+    connection = Connection(local, scoring(*words), PATH)
+    backend = local.app.backends["HAIKU"]
+    assert isinstance(backend, LocalBackend)
+    before = {row.request_id for row in await local.app.ledger.rows()}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(connection.run())
+        while not backend.open_streams:
+            await asyncio.sleep(0.001)
+        connection.leave()
+    assert backend.open_streams == 0
+    (row,) = [r for r in await local.app.ledger.rows() if r.request_id not in before]
+    assert (row.status, row.attempts[0].status) == ("cancelled", "cancelled")
+    async with asyncio.timeout(10):
+        again = await local.post(scoring("refund"), PATH)
+    assert again.status_code == 200
