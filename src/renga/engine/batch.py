@@ -17,6 +17,8 @@ Longs = npt.NDArray[np.int64]
 
 # A piece of more tokens than this is cheaper in one; measured at contexts of 100 to 20,000 tokens.
 _APART = 9
+# The usual size of a step with pieces apart: a token for each piece and so many more.
+_SPARE = 4
 
 
 @dataclass(slots=True)
@@ -42,9 +44,11 @@ def gather(pieces: Seq[Piece], *, apart: bool = False) -> Batch:
     With `apart`, the tokens of a short piece of an answer go in as sequences of one token each over
     the same blocks: every layer writes all keys and values before it reads any. Measured, that
     gives to the last bit what single steps give, and where few run it takes less time. It needs
-    blocks whose slots are written one by one, which quantized ones are not.
+    blocks whose slots are written one by one, which quantized ones are not. Such steps are filled
+    up to a few usual sizes by repeating a token, since a step of a new size takes longer.
     """
     flat = _Flat()
+    repeated: tuple[int, int, list[int]] | None = None
     for piece in pieces:
         sequence = piece.sequence
         start = sequence.computed
@@ -60,9 +64,20 @@ def gather(pieces: Seq[Piece], *, apart: bool = False) -> Batch:
         if apart and 1 < piece.count <= _APART and (piece.draft or sequence.generated):
             for place, token in enumerate(tokens, start):
                 flat.add([token], place, blocks[: place // BLOCK_SIZE + 1])
+            repeated = tokens[-1], start + piece.count - 1, blocks
         else:
             flat.add(tokens, start, blocks)
+    if repeated is not None:
+        token, place, blocks = repeated
+        for _ in range(_usual(len(flat.tokens), len(pieces)) - len(flat.tokens)):
+            flat.add([token], place, blocks)
     return flat.batch()
+
+
+def _usual(tokens: int, pieces: int) -> int:
+    """The size to which a step with pieces apart is filled up."""
+    least = pieces + _SPARE
+    return least if tokens <= least else -(-tokens // 8) * 8
 
 
 class _Flat:

@@ -37,7 +37,7 @@ Logits = npt.NDArray[np.float32]
 # more; beyond, as much longer as a step of its own. Guesses fill what decodes leave of them.
 _CHEAP_ROWS = 16
 # How many tokens are guessed for one sequence where the settings leave it open.
-_DRAFT_TOKENS = 8
+_DRAFT_TOKENS = 4
 
 
 class Runs(Protocol):
