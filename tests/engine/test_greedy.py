@@ -38,12 +38,12 @@ def folder(request, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def exact(folder) -> Workbench:
-    return Workbench(folder, precision="exact", kv_bytes=200_000_000)
+    return Workbench(folder, precision="exact", draft_tokens=0, kv_bytes=200_000_000)
 
 
 @pytest.fixture(scope="module")
 def serving(folder) -> Workbench:
-    return Workbench(folder, kv_bytes=200_000_000)
+    return Workbench(folder, draft_tokens=0, kv_bytes=200_000_000)
 
 
 def _submits(bench: Workbench, salt: str | None) -> list[Submit]:
@@ -115,6 +115,18 @@ def test_alone_and_cold_every_token_is_the_one_that_openvino_genai_picks(
 
 def test_the_exact_mode_picks_what_openvino_genai_picks_in_float32(folder, exact, exact_alone):
     assert _differing(exact_alone, _genai(folder, exact, EXACT)) == []
+
+
+def test_with_guesses_and_the_precision_that_they_need_openvino_genai_picks_the_same(folder):
+    bench = Workbench(folder, kv_bytes=200_000_000)
+    plain = bench.engine(draft_tokens=0)
+    submits = _submits(bench, None)[::4]
+    answers = {submit.id: alone(bench, plain, submit) for submit in submits}
+    engine = bench.engine()
+    guessing = {submit.id: run(engine, [submit])[submit.id].tokens for submit in submits}
+    found = _genai(folder, bench, {"KV_CACHE_PRECISION": "bf16"})
+    for other in (guessing, found):
+        assert all(lead < NEAR_TIE for _, _, lead in _differing(answers, other))
 
 
 @pytest.mark.parametrize("step_tokens", [32, 96, 256, 1_024])

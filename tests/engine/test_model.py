@@ -212,3 +212,15 @@ def test_a_generation_config_that_says_nothing_of_ends_leaves_them_to_the_config
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": null}', encoding="utf-8")
     assert ModelFiles.read(tmp_path).end_ids == [2, 0]
+
+
+def test_a_step_of_another_size_takes_the_copy_of_the_model_that_had_it_last(folder):
+    model = Model(ModelFiles.read(folder), EngineSettings(model=str(folder), kv_bytes=10_000_000))
+    first, second = model._graphs
+    for count in (40, 1, 40, 1):
+        sequence = Sequence("a", "t", "interactive", [9] * 41, 64)
+        sequence.blocks = [0, 1]
+        sequence.computed = 0 if count == 40 else 40
+        model.forward(gather([Piece(sequence, count, True)]))
+        assert model._graphs[0].tokens == count
+    assert {first.tokens, second.tokens} == {1, 40}
