@@ -84,6 +84,19 @@ def test_answers_under_one_grammar_do_not_move_each_other(grammars, tokenizer):
     assert grammars.compile(grammar).allowed()[letter]
 
 
+def test_a_grammar_that_broke_under_one_answer_is_whole_for_the_next(grammars):
+    grammar = LLMatcher.grammar_from_regex("(.{0,50}[a-m].{0,60}[n-z]?.{0,70}){20,50}")
+    lengths = []
+    for _ in range(2):
+        mask, length, choose = grammars.compile(grammar), 0, np.random.default_rng(0)
+        with pytest.raises(GrammarError, match=r"no token may follow: .*too many"):
+            while True:
+                mask.accept(int(choose.choice(np.flatnonzero(mask.allowed()))))
+                length += 1
+        lengths.append(length)
+    assert lengths[0] == lengths[1] > 0
+
+
 def test_a_prepared_grammar_costs_the_steps_next_to_nothing(grammars):
     words = "|".join(f"word{n}{n * 7919 % 10007}" for n in range(5_000))
     grammar = LLMatcher.grammar_from_regex(words)

@@ -2,12 +2,14 @@
 
 Owned rules: an invalid grammar is an error before its request starts; an end-of-turn token is
 allowed exactly where the grammar may end; when nothing can follow, the answer is complete; a large
-grammar is compiled beside the steps, and one that comes again not at all.
+grammar is compiled beside the steps, and one that comes again not at all, unless it broke.
 """
 
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +56,13 @@ class Grammars:
             self._keep(grammar, found)
         if isinstance(found, GrammarError):
             raise GrammarError(str(found))
-        return GrammarMask(found.deep_copy(), self._vocab)
+        return GrammarMask(found.deep_copy(), self._vocab, partial(self._forget, grammar, found))
+
+    def _forget(self, grammar: str, matcher: LLMatcher) -> None:
+        """Compile a grammar anew when it comes again: what its copies share broke with one."""
+        with self._lock:
+            if self._kept.get(grammar) is matcher:
+                del self._kept[grammar]
 
     def _keep(self, grammar: str, matcher: LLMatcher | GrammarError) -> None:
         with self._lock:
@@ -103,11 +111,12 @@ def _reason(matcher: LLMatcher) -> str:
 
 
 class GrammarMask:
-    """Where one answer stands in its grammar."""
+    """Where one answer stands in its grammar. `broke` is called where following it fails."""
 
-    def __init__(self, matcher: LLMatcher, vocab: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocab: int, broke: Callable[[], None]) -> None:
         self._matcher = matcher
         self._vocab = vocab
+        self._broke = broke
         self._bits = np.zeros((vocab + 31) // 32, dtype=np.int32)
 
     def allowed(self) -> npt.NDArray[np.bool_]:
@@ -117,13 +126,13 @@ class GrammarMask:
         flags = np.unpackbits(bytes_, count=self._vocab, bitorder="little").view(np.bool_)
         # A matcher that broke allows the end of the turn: an answer that only looks complete.
         if self._matcher.is_error() or not flags.any():
-            raise GrammarError(f"grammar: no token may follow: {_reason(self._matcher)}")
+            raise self._broken("no token may follow")
         return flags
 
     def accept(self, token: int) -> None:
         """Move on by a sampled token."""
         if not self._matcher.consume_token(token):
-            raise GrammarError(f"grammar: token {token} refused: {_reason(self._matcher)}")
+            raise self._broken(f"token {token} refused")
 
     def valid(self, tokens: list[int]) -> int:
         """How many of these tokens could follow, one after the other. Nothing moves."""
@@ -141,3 +150,7 @@ class GrammarMask:
     def complete(self) -> bool:
         """Whether nothing may follow."""
         return bool(self._matcher.is_stopped())
+
+    def _broken(self, what: str) -> GrammarError:
+        self._broke()
+        return GrammarError(f"grammar: {what}: {_reason(self._matcher)}")
