@@ -37,11 +37,11 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Sequences that may queue beyond those; then `Refused`."""
     step_tokens: int = 256
     """Prompt tokens that one step may compute."""
-    step_seconds: float = 0.2
+    step_seconds: float = 0.4
     """How long a step should take while streams run: it computes fewer prompt tokens where the
     model or its context is slow, but at least a block. That is how long a stream may pause for
-    another's prompt. Measured on a model of 0.6B: at a twentieth of a second a prompt goes in
-    blocks of 32 tokens, and a burst on a warm prefix takes a seventh longer."""
+    another's prompt. Measured on a model of 0.6B, where 256 tokens take about so long: with a
+    twentieth of a second the last of a burst on a warm prefix waits a third longer."""
     kv_bytes: int | None = None
     """Memory for KV blocks; None keeps two full windows where those fit in about 400 MiB."""
     window: int | None = None
