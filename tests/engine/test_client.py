@@ -258,6 +258,23 @@ async def _died(client: EngineClient) -> bool:
     return True
 
 
+async def test_closing_while_it_is_started_again_strands_nobody(folder):
+    client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=10_000_000))
+    first = client.process_id
+    os.kill(first, signal.SIGKILL)
+    await _until(lambda: client.process_id not in (first, None))
+    second = client.process_id
+    os.kill(second, signal.SIGSTOP)
+    assert not client.alive
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(_died(client))
+        await asyncio.sleep(0)
+        await client.aclose()
+        assert await asyncio.wait_for(waiting, 5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+
+
 async def test_an_orderly_end_leaves_no_word_in_the_log(folder, caplog):
     for _ in range(10):
         client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=10_000_000))

@@ -126,7 +126,7 @@ class EngineClient:
     @property
     def alive(self) -> bool:
         """Whether the process is up and its model loaded."""
-        return self._up.is_set()
+        return self._up.is_set() and not self._closing
 
     @property
     def process_id(self) -> int | None:
@@ -202,23 +202,24 @@ class EngineClient:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._lose("the engine was closed")
+        self._up.set()  # wakes who waited for a start that will not come
 
     async def _wait_until_up(self) -> None:
-        if self._closing:
-            raise EngineDied("the engine is closed")
         try:
             async with asyncio.timeout(self._settings.start_seconds):
                 # It may have ended again before those who waited for it have their turn.
-                while not self._up.is_set():
+                while not (self._closing or self._up.is_set()):
                     await self._up.wait()
         except TimeoutError as error:
             raise EngineDied(self._failure or "the engine is not up") from error
+        if self._closing:
+            raise EngineDied("the engine is closed")
 
     async def _supervise(self) -> None:
         """Read what the process says until it ends; then start it again, ever more slowly."""
         loop = asyncio.get_running_loop()
         failures = 0
-        while True:
+        while not self._closing:
             begun = loop.time()
             # A frame that is none means that the process is out of its mind: as good as dead.
             with contextlib.suppress(msgspec.MsgspecError, OSError):
