@@ -65,10 +65,10 @@ def ask(text: str, answer: str | None = None, **fields: Any) -> MessagesRequest:
     return MessagesRequest.model_validate({"model": "haiku", **fields})
 
 
-def ask_endlessly(text: str) -> MessagesRequest:
+def ask_endlessly(text: str, **fields: Any) -> MessagesRequest:
     """A request whose answer fills the window, a token that nothing forces at a time."""
     schema = {"type": "json_schema", "schema": {"type": "string", "minLength": 100_000}}
-    return ask(text, output_config={"format": schema})
+    return ask(text, output_config={"format": schema}, **fields)
 
 
 async def run(
@@ -125,7 +125,7 @@ async def test_a_repeated_prompt_is_read_from_blocks_and_stays_input(local: Loca
 
 
 async def test_a_full_queue_is_an_overload_with_a_time(local: LocalBackend) -> None:
-    requests = [ask("Hello", "slow " * 60) for _ in range(6)]
+    requests = [ask_endlessly("Hello", max_tokens=60) for _ in range(6)]
     answers = await asyncio.gather(*(run(local, r) for r in requests), return_exceptions=True)
     refused = [a for a in answers if isinstance(a, Overloaded)]
     assert refused
