@@ -7,6 +7,7 @@ from pathlib import Path
 
 from renga.cli.doctor import check_memory, check_processor
 from tests.conftest import RunRenga, scripted
+from tests.tiny_model import write_model
 
 
 def stops(stdout: str) -> list[str]:
@@ -53,6 +54,35 @@ def test_a_broken_model_would_stop_it(renga: RunRenga, tmp_path: Path):
     done = renga("doctor", "--port", "0", config=config)
     assert done.returncode == 1
     assert "STOP  backend a" in done.stdout
+
+
+def with_two(first: str, second: str) -> str:
+    """Two backends of two tiers, each table as given."""
+    tiers = '[tiers.haiku]\nbackends = ["a"]\n[tiers.opus]\nbackends = ["b"]'
+    return f"[backends.a]\n{first}\n[backends.b]\n{second}\n{tiers}"
+
+
+def test_a_broken_model_would_stop_it_where_the_others_wait_to_be_loaded(renga: RunRenga):
+    waiting = "kind = 'scripted'\nload = false"
+    done = renga("doctor", "--port", "0", config=with_two("model = 'gone/away'", waiting))
+    assert done.returncode == 1
+    assert "STOP  backend a" in done.stdout
+
+
+def test_a_broken_model_that_is_not_loaded_at_start_is_a_remark(renga: RunRenga):
+    waiting = "model = 'gone/away'\nload = false"
+    done = renga("doctor", "--port", "0", config=with_two(waiting, waiting))
+    assert (done.returncode, stops(done.stdout)) == (0, [])
+    assert done.stdout.count("note  backend") == 2
+
+
+def test_a_broken_tokenizer_would_stop_it(renga: RunRenga, tmp_path: Path):
+    folder = write_model(tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+    config = f"[backends.a]\nmodel = '{folder}'\n[tiers.haiku]\nbackends = ['a']"
+    done = renga("doctor", "--port", "0", config=config)
+    assert done.returncode == 1
+    assert "tokenizer.json is no tokenizer" in stops(done.stdout)[0]
 
 
 def test_a_damaged_database_would_stop_it(renga: RunRenga, tmp_path: Path):

@@ -84,7 +84,7 @@ def test_a_broken_model_is_told_by_the_banner_the_list_and_the_doctor(
     checked = renga("doctor", "--port", "0", config=config)
     assert checked.returncode == 0
     assert "note  backend broken: model file" in checked.stdout
-    assert "the others start without it" in checked.stdout
+    assert "the server starts without it" in checked.stdout
 
 
 def listing(renga: RunRenga, *args: str, config: str | None = None) -> list[str]:

@@ -51,7 +51,7 @@ from renga.events import (
     TextDelta,
 )
 from renga.machine import Machine
-from renga.models.find import ModelFolder, Sampling, find_model
+from renga.models.find import ModelFolder, Sampling, check_tokenizer, find_model
 from renga.types import (
     MAX_OUTPUT_TOKENS,
     CacheCreation,
@@ -125,7 +125,7 @@ class LocalBackend:
             model = find_model(self._config.model, self._home)
             engine_settings(self._config, model)
             template = await asyncio.to_thread(ChatTemplate.load, model.path)
-            _check_tokenizer(template.tokenizer.size, model)
+            check_tokenizer(template.tokenizer.size, model)
             self.engine = await EngineClient.start(self._settings(model))
         except EngineStartError as error:
             self._machine.release(self.name)
@@ -403,17 +403,6 @@ def _count(attempt: Attempt, message: Started | Output | Finished) -> None:
             attempt.output += len(message.tokens)
         case Finished():
             attempt.output = message.output_tokens
-
-
-def _check_tokenizer(size: int, model: ModelFolder) -> None:
-    """Whether tokenizer and model can be of one kind."""
-    least, most = max(model.eos) + 1, model.vocab
-    if not least <= size <= most:
-        raise SetupError(
-            f"model file {model.path / 'tokenizer.json'} has {size:,} tokens; "
-            f"config.json asks for {least:,} to {most:,}",
-            "the folder's files belong to different models; copy it again",
-        )
 
 
 def sampling_of(request: MessagesRequest, own: Sampling) -> Sampling:

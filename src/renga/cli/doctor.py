@@ -181,22 +181,21 @@ async def check_keys(config: Config) -> Finding:
 def check_backends(config: Config) -> Iterator[Finding]:
     """Each backend that a tier names; what those before it take is not there for the next.
 
-    A broken one is a remark where another is well: the server starts with what it has.
+    A broken one is a remark where the server starts without it: where another loads at start, or
+    where nothing is to be loaded then.
     """
     machine = Machine()
     names = sorted({name for tier in config.tiers.values() for name in tier.backends})
-    found = [
-        finding
-        for name in names
-        for finding in _guarded(
-            f"backend {name}",
-            lambda name=name: check_backend(config, name, machine),  # type: ignore[misc]
-        )
-    ]
-    some = any(finding.verdict == "ok" for finding in found)
-    for finding in found:
-        if finding.verdict == "stop" and some:
-            mend = f"{finding.mend}; the others start without it".removeprefix("; ")
+
+    def look(name: str) -> Finding:
+        return next(_guarded(f"backend {name}", lambda: check_backend(config, name, machine)))
+
+    found = {name: look(name) for name in names}
+    wanted = [name for name in names if config.backends[name].load]
+    starts = not wanted or any(found[name].verdict == "ok" for name in wanted)
+    for finding in found.values():
+        if finding.verdict == "stop" and starts:
+            mend = f"{finding.mend}; the server starts without it".removeprefix("; ")
             yield Finding(finding.name, "slow", finding.words, mend)
         else:
             yield finding
@@ -204,13 +203,15 @@ def check_backends(config: Config) -> Iterator[Finding]:
 
 def check_backend(config: Config, name: str, machine: Machine) -> Finding:
     """What the backend needs on disk and in memory. Raises SetupError."""
+    from renga.chat.render import ChatTemplate
     from renga.engine.memory import megabytes, plan_memory
-    from renga.models.find import find_model
+    from renga.models.find import check_tokenizer, find_model
 
     backend = config.backends[name]
     if backend.kind != "local":
         return Finding(f"backend {name}", "ok", backend.kind)
     model = find_model(backend.model, config.home)
+    check_tokenizer(ChatTemplate.load(model.path).tokenizer.size, model)
     _, plan = plan_memory(backend, model, machine.free(name))
     if backend.load:
         machine.promise(name, plan.total)

@@ -108,6 +108,17 @@ def find_model(name: str, home: Path) -> ModelFolder:
     )
 
 
+def check_tokenizer(size: int, model: ModelFolder) -> None:
+    """Raise SetupError where a tokenizer of so many tokens cannot be that of `model`."""
+    least, most = max(model.eos) + 1, model.vocab
+    if not least <= size <= most:
+        raise SetupError(
+            f"model file {model.path / 'tokenizer.json'} has {size:,} tokens; "
+            f"config.json asks for {least:,} to {most:,}",
+            "the folder's files belong to different models; copy it again",
+        )
+
+
 def list_models(home: Path) -> list[ListedModel]:
     """Every shipped and every pulled model, whole or not, by name."""
     found = []
