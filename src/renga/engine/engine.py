@@ -28,7 +28,7 @@ from renga.engine.messages import (
 )
 from renga.engine.request import Language, Request, wrong_prompt, wrong_submit
 from renga.engine.sampler import Draw, largest
-from renga.engine.scheduler import Piece, Scheduler
+from renga.engine.scheduler import Piece, Scheduler, Sequence
 from renga.engine.scoring import Scoring, TailSequence, wrong_continuations
 
 Logits = npt.NDArray[np.float32]
@@ -208,10 +208,10 @@ class Engine:
         room = max(self._step_tokens - sum(piece.count for piece in pieces), BLOCK_SIZE)
         tails: list[Piece] = []
         for scoring in self._scorings.values():
-            if not scoring.running:
-                scoring.release(self._pool, all=True)
-            elif scoring.begun and not (pieces and self._scheduler.holds_back(scoring.lane)):
+            if scoring.begun and not (pieces and self._scheduler.holds_back(scoring.lane)):
                 planned = scoring.plan(room, self._pool, self._model.copy_block)
+                if room > 0 and not planned:
+                    self._scheduler.wait_for_blocks(scoring)
                 room -= sum(piece.count for piece in planned)
                 tails += planned
         return tails
@@ -264,7 +264,6 @@ class Engine:
         del self._requests[request.id]
         if isinstance(request, Scoring):
             del self._scorings[request.id]
-            request.release(self._pool, all=True)
         self._scheduler.end(request.id)
         stopped = request.text.stopped if isinstance(request, Request) else None
         return Finished(
@@ -290,16 +289,15 @@ class Engine:
 
     def _starved(self) -> list[FromEngine]:
         """Nothing can be computed, yet somebody waits: the blocks there are cannot hold it."""
-        begun = [scoring for scoring in self._scorings.values() if scoring.begun]
-        if begun and self._scheduler.cache.give_up_one():
-            return []
-        if begun:
+        stuck: Sequence | None = None
+        if any(scoring.begun for scoring in self._scorings.values()):
             # Each has its prompt's blocks, and none finds any for its tails.
-            request: Request | Scoring = begun[-1]
-        elif self._scheduler.running or not self._requests:
+            stuck = self._scheduler.make_way()
+        elif not self._scheduler.running:
+            stuck = next(iter(self._requests.values()), None)
+        if stuck is None:
             return []
-        else:
-            request = next(iter(self._requests.values()))
+        request = self._requests[stuck.id]
         return [self._finish(request, "error", "the engine has too few blocks for this request")]
 
 

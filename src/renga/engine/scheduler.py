@@ -89,6 +89,11 @@ class Sequence:
         """Known tokens that are not computed yet."""
         return len(self.tokens) - self.computed
 
+    def free(self, pool: BlockPool) -> None:
+        """Give back every block that it holds, when it is put out or has ended."""
+        pool.release(self.blocks)
+        self.blocks = []
+
 
 @dataclass(eq=False, slots=True)
 class Piece:
@@ -177,11 +182,7 @@ class Scheduler:
     """The queues, the running set and the prompt cache. `clock` gives seconds."""
 
     def __init__(
-        self,
-        pool: BlockPool,
-        settings: EngineSettings,
-        *,
-        clock: Callable[[], float],
+        self, pool: BlockPool, settings: EngineSettings, *, clock: Callable[[], float]
     ) -> None:
         self.pool = pool
         self.cache = PromptCache(pool, settings.cache_share)
@@ -193,9 +194,7 @@ class Scheduler:
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
         self._running: dict[str, Sequence] = {}
-        self._lanes: dict[Lane, _LaneQueue] = {
-            lane: _LaneQueue(QueuePace(clock())) for lane in _LANES
-        }
+        self._lanes = {lane: _LaneQueue(QueuePace(clock())) for lane in _LANES}
         self._arrivals = 0
         self._blocked: Sequence | None = None
         self._guest: Sequence | None = None
@@ -281,6 +280,20 @@ class Scheduler:
             if self._pieces.get(piece.sequence.id) is piece:
                 self._add_draft(piece)
         return list(self._pieces.values())
+
+    def wait_for_blocks(self, sequence: Sequence) -> None:
+        """Let nobody in who goes after one that runs and lacks blocks, until it has ended."""
+        if self._blocked is None or self._rank(sequence) < self._rank(self._blocked):
+            self._blocked = sequence
+
+    def make_way(self) -> Sequence | None:
+        """Have blocks for the oldest that runs, which is returned where it has all there are."""
+        oldest, youngest = min(self._running.values(), key=self._rank), self._youngest()
+        if oldest is youngest:
+            return None if self.cache.give_up_one() else oldest
+        self._preempt(youngest)
+        self.wait_for_blocks(oldest)
+        return None
 
     def advance(self, pieces: Seq[Piece], seconds: float) -> None:
         """Note that the pieces are computed: blocks that they completed enter the tree.
@@ -562,8 +575,7 @@ class Scheduler:
         for digest in sequence.digests[sequence.computed // BLOCK_SIZE :]:
             if self._flight.get(digest) is sequence:
                 del self._flight[digest]
-        self.pool.release(sequence.blocks)
-        sequence.blocks = []
+        sequence.free(self.pool)
         sequence.draft = []
         sequence.computed = 0
         self._pieces.pop(sequence.id, None)

@@ -91,15 +91,23 @@ class Scoring(Sequence):
                 room -= count
         return pieces
 
-    def release(self, pool: BlockPool, *, all: bool = False) -> None:
-        """Give back the blocks of the tails that are complete, or of `all`, which begin again."""
+    def release(self, pool: BlockPool) -> None:
+        """Give back the blocks of the tails that are complete."""
         for tail in self.tails:
-            if tail.blocks and (all or not tail.missing):
+            if tail.blocks and not tail.missing:
                 pool.release(tail.blocks)
                 tail.blocks = []
-                if tail.missing:
-                    del tail.logprobs[1:]
-        self.begun = self.begun and not all
+
+    def free(self, pool: BlockPool) -> None:
+        """Give back the tails' blocks, too: those that are not complete begin again."""
+        self.release(pool)
+        for tail in self.tails:
+            if tail.blocks:
+                pool.release(tail.blocks)
+                tail.blocks = []
+                del tail.logprobs[1:]
+        self.begun = False
+        super().free(pool)
 
     def _give_blocks(self, tail: Tail, pool: BlockPool, copy: Callable[[int, int], None]) -> bool:
         end = self.prompt_length + len(tail.tokens) - 1
