@@ -104,6 +104,26 @@ async def test_before_it_is_loaded_it_says_what_to_do() -> None:
         _ = loadable.capabilities
 
 
+async def test_an_unload_waits_for_counts_too() -> None:
+    inner, loadable = await loaded(drain=5)
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def count(request: Any) -> int:
+        begun.set()
+        await may_end.wait()
+        return 7 if inner.up else -1
+
+    inner.count_tokens = count  # type: ignore[method-assign]
+    counting = asyncio.create_task(loadable.count_tokens(ask("hi")))
+    await begun.wait()
+    unloading = asyncio.create_task(loadable.unload())
+    await asyncio.sleep(0.01)
+    may_end.set()
+    assert await counting == 7
+    await unloading
+    assert loadable.health().state == "unloaded"
+
+
 async def test_a_load_that_fails_is_told_and_can_be_tried_again() -> None:
     inner = Moody()
     inner.broken = SetupError("no weights", "copy them")

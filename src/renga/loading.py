@@ -83,8 +83,8 @@ class Loadable:
         return Health(self._state, words)
 
     async def count_tokens(self, request: Prompt) -> int:
-        self._check_loaded()
-        return await self._inner.count_tokens(request)
+        with self._answering():
+            return await self._inner.count_tokens(request)
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The answer of the backend inside."""
