@@ -29,6 +29,7 @@ from renga.config import BackendConfig
 from renga.engine.messages import Started
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
 from renga.events import BlockDelta, Event, fold
+from renga.machine import Machine
 from renga.models.find import Sampling
 from renga.prices import Tokens
 from renga.types import MessagesRequest
@@ -378,3 +379,30 @@ async def test_blocks_that_were_reused_under_a_new_entry_are_charged_once() -> N
     assert meter.tokens() == Tokens(
         input=4, cache_read=32, cache_write_5m=64, cache_write_1h=0, output=0, reused=4
     )
+
+
+async def test_a_close_that_fails_gives_the_memory_back(tiny: Path) -> None:
+    class Stuck:
+        async def aclose(self) -> None:
+            raise OSError("no such process")
+
+    machine = Machine(cores=2, available=lambda: 10**10)
+    backend = LocalBackend(configure(tiny), home=tiny, machine=machine)
+    machine.promise("small", 10**9)
+    backend.engine = Stuck()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="no such process"):
+        await backend.aclose()
+    assert machine.free("another") == 10**10
+
+
+async def test_what_is_being_read_while_the_model_goes_is_read_to_its_end(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LocalBackend(configure(tiny), home=tiny)
+    backend._template = ChatTemplate.load(tiny)
+
+    def grammar_while_closing(request: Any) -> None:
+        backend._template = None
+
+    monkeypatch.setattr("renga.backends.local.grammar_of", grammar_while_closing)
+    assert len(backend._read(ask("hi")).tokens) > 0

@@ -141,9 +141,11 @@ class LocalBackend:
     async def aclose(self) -> None:
         """End the engine's process. Idempotent."""
         engine, self.engine, self._template = self.engine, None, None
-        if engine is not None:
-            await engine.aclose()
-        self._machine.release(self.name)
+        try:
+            if engine is not None:
+                await engine.aclose()
+        finally:
+            self._machine.release(self.name)
 
     def health(self) -> Health:
         if self.engine is None or self.model is None:
@@ -189,11 +191,10 @@ class LocalBackend:
 
     def _score(self, request: ScoreRequest, attempt: Attempt) -> Score:
         """What the engine is given of `request`. Raises InvalidRequest where it does not fit."""
-        if self._template is None:
-            raise self._stopped()
-        tokens = self._template.tokens(request)
+        template = self._loaded_template()
+        tokens = template.tokens(request)
         tails = [
-            self._template.continuation(text, f"continuations.{i}")
+            template.continuation(text, f"continuations.{i}")
             for i, text in enumerate(request.continuations)
         ]
         window = self._running().facts.window
@@ -241,8 +242,7 @@ class LocalBackend:
         return await asyncio.to_thread(self._read, request)
 
     def _read(self, request: Prompt) -> Read:
-        if self._template is None:
-            raise self._stopped()
+        template = self._loaded_template()
         grammar = grammar_of(request)
         if grammar is not None and is_prefilled(request):
             raise InvalidRequest(
@@ -251,9 +251,9 @@ class LocalBackend:
             )
         if isinstance(request, MessagesRequest) and caching.is_marked(request):
             least = self._config.cache_minimum_tokens
-            tokens, cache = read_with_breakpoints(self._template, request, least)
+            tokens, cache = read_with_breakpoints(template, request, least)
             return Read(tokens, grammar, cache)
-        return Read(self._template.tokens(request), grammar, [])
+        return Read(template.tokens(request), grammar, [])
 
     def _submit(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Submit:
         assert self.model is not None, "the model is there while the engine runs"
@@ -293,6 +293,13 @@ class LocalBackend:
         if self.engine is None:
             raise self._stopped()
         return self.engine
+
+    def _loaded_template(self) -> ChatTemplate:
+        """To be asked for once: in a thread, it may be gone the next time."""
+        template = self._template
+        if template is None:
+            raise self._stopped()
+        return template
 
     def _stopped(self) -> Unavailable:
         return Unavailable(f"backend '{self.name}' is not running")
