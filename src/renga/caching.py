@@ -136,7 +136,7 @@ def check(prompt: Prompt) -> None:
     """Raise InvalidRequest, in the API's words, where the marks of `prompt` break its rules."""
     if not is_marked(prompt):
         return
-    marked = [(path, block) for path, block in _blocks(prompt) if block.cache_control]
+    marked = list(_marked(prompt))
     for path, block in marked:
         if not block.text:
             raise InvalidRequest(f"{path}.text: cache_control cannot be set for empty text blocks")
@@ -170,13 +170,24 @@ def ttl_of(control: CacheControl | None) -> Ttl:
     return (control.ttl if control else None) or "5m"
 
 
-def _blocks(prompt: Prompt) -> Iterator[tuple[str, TextParam]]:
-    """Every block as it was written, with its path, in the order in which caching takes them."""
+def _marked(prompt: Prompt) -> Iterator[tuple[str, TextParam]]:
+    """The marked blocks as they were written, with their paths, in the order of caching."""
     for i, block in enumerate(prompt.system or []):
-        yield f"system.{i}", block
+        if block.cache_control is not None:
+            yield f"system.{i}", block
     for i, message in enumerate(prompt.messages):
         for j, block in enumerate(message.content):
-            yield f"messages.{i}.content.{j}", block
+            if block.cache_control is not None:
+                yield f"messages.{i}.content.{j}", block
+
+
+def _last_read(prompt: Prompt) -> Block | None:
+    """The last block that the model reads. It looks from the end: a prompt may have a million."""
+    for i, message in reversed(list(enumerate(prompt.messages))):
+        for j, block in reversed(list(enumerate(message.content))):
+            if block.text:
+                return Block(f"messages.{i}.content.{j}", block.text, block.cache_control)
+    return next(iter([*_read_system(prompt)][-1:]), None)
 
 
 def _automatic(prompt: Prompt) -> str | None:
@@ -186,8 +197,7 @@ def _automatic(prompt: Prompt) -> str | None:
     """
     if prompt.cache_control is None:
         return None
-    turns = written_turns(prompt)
-    last = next((t.blocks[-1] for t in reversed(turns) if t.blocks), None)
+    last = _last_read(prompt)
     if last is None:
         return None
     if last.control is None:
