@@ -227,11 +227,15 @@ async def test_an_id_in_use_is_refused(client):
 
 async def test_closing_with_time_lets_open_answers_finish(folder):
     client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=100_000_000))
-    async with asyncio.TaskGroup() as group:
-        answer = group.create_task(_collect(client, _submit("last", max_tokens=1_500)))
-        await _until(lambda: _running(client) == 1)
-        await client.aclose(drain_seconds=30)
-    assert _output_tokens(answer.result()) == 1_500
+    async with (
+        asyncio.TaskGroup() as group,
+        aclosing(client.generate(_submit("last", max_tokens=500))) as events,
+    ):
+        begun = [await anext(events)]
+        closing = group.create_task(client.aclose(drain_seconds=50))
+        rest = [event async for event in events]
+        await closing
+    assert _output_tokens(begun + rest) == 500
     assert client.process_id is None
     with pytest.raises(EngineDied, match="closed"):
         await _collect(client, _submit("late"))
@@ -276,7 +280,7 @@ async def test_closing_while_it_is_started_again_strands_nobody(folder):
 
 
 async def test_an_orderly_end_leaves_no_word_in_the_log(folder, caplog):
-    for _ in range(10):
+    for _ in range(4):
         client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=10_000_000))
         await client.aclose()
     assert [record.getMessage() for record in caplog.records] == []
