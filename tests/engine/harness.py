@@ -13,7 +13,15 @@ from tokenizers import Tokenizer
 from renga.engine.batch import Batch
 from renga.engine.engine import Engine, Logits
 from renga.engine.grammar import Grammars
-from renga.engine.messages import EngineSettings, Finished, Output, Refused, Started, Submit
+from renga.engine.messages import (
+    EngineSettings,
+    Finished,
+    Likely,
+    Output,
+    Refused,
+    Started,
+    Submit,
+)
 from renga.engine.model import Model, ModelFiles
 from renga.engine.request import Language
 from renga.engine.text import Vocabulary
@@ -41,6 +49,7 @@ class Answer:
     started: Started | None = None
     finished: Finished | None = None
     refused: Refused | None = None
+    logprobs: list[Likely] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
     """By how much the best logit led the second, for each token; only when it ran alone."""
 
@@ -145,6 +154,7 @@ def _note(answers: dict[str, Answer], event) -> None:
         case Output(id=id, tokens=tokens, text=text):
             answers[id].tokens += tokens
             answers[id].text += text
+            answers[id].logprobs += event.logprobs or []
         case Finished(id=id):
             assert answers[id].finished is None, "a request ended twice"
             answers[id].finished = event

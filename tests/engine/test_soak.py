@@ -221,10 +221,8 @@ class Soak:
 
     def compare(self, submit: Submit, tokens: tuple[int, ...]) -> None:
         """Whatever ran beside it, a prompt's answer is the same: a block of another would show."""
-        # Where probabilities are asked for, forced tokens are drawn as well, from the same numbers.
-        drawn = submit.temperature and submit.logprobs is not None
         asked = (submit.prompt, submit.max_tokens, submit.grammar, submit.stop, submit.temperature)
-        known = self.answers.setdefault(repr((asked, drawn)), tokens)
+        known = self.answers.setdefault(repr(asked), tokens)
         self.sums["compared"] += 1
         self.differing += known != tokens
 

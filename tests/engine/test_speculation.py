@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -41,7 +42,7 @@ class CyclingModel(CountingModel):
         logits = np.zeros((len(batch.rows), self.vocab), dtype=np.float32)
         for row, place in enumerate(batch.rows):
             last = int(batch.input_ids[place])
-            logits[row, last // 7 * 7 + (last + 1) % 7] = 20.0
+            logits[row, (last // 7 * 7 + (last + 1) % 7) % self.vocab] = 20.0
         return logits
 
 
@@ -109,6 +110,7 @@ def test_no_guess_changes_an_answer_or_where_it_ends(words, wanted, blocks):
         assert stats.output_tokens == sum(one[-1] for one in seen[-1].values())
         assert stats.accepted_tokens <= stats.drafted_tokens
     assert seen[0] == seen[1]
+    assert not any(end == "error" for _, _, end, *_ in seen[0].values())
 
 
 def test_right_guesses_save_steps_and_are_counted(words):
@@ -165,6 +167,19 @@ def test_a_forced_run_ends_at_the_limit_and_at_a_stop_sequence(words):
     assert (cut.end.reason, cut.end.output_tokens, len(cut.tokens)) == ("max_tokens", 2, 2)
     [stopped] = run(_engine(words, 0), [_plain("a", grammar=grammar, stop=["my or"])]).values()
     assert (stopped.text, stopped.end.reason) == ("Where is ", "stop_sequence")
+
+
+@pytest.mark.parametrize("draft_tokens", [0, 8])
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_asking_for_probabilities_changes_no_answer(words, grammar, temperature, draft_tokens):
+    given_: dict[str, Any] = {"max_tokens": 60, "grammar": grammar, "temperature": temperature}
+    submits = [Submit(id=str(n), salt="a", prompt=[9] * 40, seed=n, **given_) for n in range(3)]
+    expected = _seen(run(_engine(words, draft_tokens), submits))
+    asked = [msgspec.structs.replace(submit, logprobs=2) for submit in submits]
+    found = run(_engine(words, draft_tokens), asked)
+    assert _seen(found) == expected
+    assert all(len(one.logprobs) == len(one.tokens) for one in found.values())
 
 
 def test_max_tokens_zero_computes_the_prompt_alone(words):

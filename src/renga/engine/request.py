@@ -32,6 +32,7 @@ class Request(Sequence):
 
     __slots__ = (
         "_end_ids",
+        "_forced",
         "_logprobs",
         "_lookup",
         "_new",
@@ -69,6 +70,7 @@ class Request(Sequence):
         self._end_ids = language.end_ids
         self._logprobs = submit.logprobs
         self._lookup = PromptLookup(self.tokens, draft_tokens) if draft_tokens else None
+        self._forced: list[int] = []
         self._new: list[int] = []
         self._text = ""
         self._new_logprobs: list[Likely] = []
@@ -134,7 +136,9 @@ class Request(Sequence):
 
     def _take_from(self, rows: Row, best: list[int], place: int) -> bool:
         """Take the token of one row; false where the answer ends with it, or cannot go on."""
-        if self.plain:
+        if self._forced:
+            token = self._forced.pop()
+        elif self.plain:
             token = best[place]
         else:
             try:
@@ -153,11 +157,15 @@ class Request(Sequence):
     def _jump(self) -> bool:
         """Take the tokens that the grammar leaves no choice about; whether there were any.
 
-        They need no step. Where each token's probability is asked for, they go through one.
+        They need no step. Where each token's probability is asked for, they wait for one, whose
+        logits tell it; then, too, they are not drawn, so that asking changes no answer.
         """
-        if self.grammar is None or self._logprobs is not None:
+        if self.grammar is None or self._forced:
             return False
         forced = self.grammar.forced()
+        if self._logprobs is not None:
+            self._forced = forced[::-1]
+            return False
         for token in forced:
             if self.ended is None:
                 self._take(token)
