@@ -395,14 +395,18 @@ async def test_a_close_that_fails_gives_the_memory_back(tiny: Path) -> None:
     assert machine.free("another") == 10**10
 
 
-async def test_what_is_being_read_while_the_model_goes_is_read_to_its_end(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_being_read_while_the_model_goes_is_read_to_its_end(tiny: Path) -> None:
     backend = LocalBackend(configure(tiny), home=tiny)
     backend._template = ChatTemplate.load(tiny)
 
-    def grammar_while_closing(request: Any) -> None:
-        backend._template = None
+    class Unloading(MessagesRequest):
+        """Its model goes as soon as its format is looked at."""
 
-    monkeypatch.setattr("renga.backends.local.grammar_of", grammar_while_closing)
-    assert len(backend._read(ask("hi")).tokens) > 0
+        def __getattribute__(self, name: str) -> Any:
+            if name == "output_config":
+                backend._template = None
+            return super().__getattribute__(name)
+
+    request = Unloading.model_validate(ask("hi").model_dump())
+    assert len(backend._read(request).tokens) > 0
+    assert backend._template is None
