@@ -170,14 +170,30 @@ async def test_a_process_that_hangs_is_ended_and_started_again(folder, caplog):
 
 async def test_a_process_that_owes_nothing_may_be_silent(folder):
     settings = EngineSettings(model=str(folder), kv_bytes=100_000_000)
-    client = await EngineClient.start(settings, patience=0.4)
+    client = await EngineClient.start(settings, patience=1.0)
     first = client.process_id
     async with aclosing(client.generate(_submit("slow reader"))) as events:
         await anext(events)
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(2.0)
         rest = [event async for event in events]
     assert _output_tokens(rest) == 20
     assert client.process_id == first
+    await client.aclose()
+
+
+async def test_a_process_owes_nothing_of_what_the_one_before_it_lost(folder):
+    settings = EngineSettings(model=str(folder), kv_bytes=100_000_000)
+    client = await EngineClient.start(settings, patience=1.0)
+    async with aclosing(client.generate(_submit("slow reader", max_tokens=1_900))) as events:
+        await anext(events)
+        first = client.process_id
+        os.kill(first, signal.SIGKILL)
+        await _until(lambda: client.process_id not in (first, None) and client.alive)
+        second = client.process_id
+        await asyncio.sleep(2.0)
+        assert client.process_id == second
+        with pytest.raises(EngineDied):
+            _ = [event async for event in events]
     await client.aclose()
 
 
@@ -265,9 +281,11 @@ async def _died(client: EngineClient) -> bool:
 async def test_closing_while_it_is_started_again_strands_nobody(folder):
     client = await EngineClient.start(EngineSettings(model=str(folder), kv_bytes=10_000_000))
     first = client.process_id
+    assert first is not None
     os.kill(first, signal.SIGKILL)
     await _until(lambda: client.process_id not in (first, None))
     second = client.process_id
+    assert second is not None
     os.kill(second, signal.SIGSTOP)
     assert not client.alive
     async with asyncio.TaskGroup() as group:

@@ -340,6 +340,8 @@ class EngineClient:
         """Everything that is open ends: whatever the process knew of it is gone."""
         self._up.clear()
         for opened in self._open.values():
+            # A slow reader may come to this much later; the next process owes it nothing.
+            opened.answered = True
             opened.queue.put_nowait(EngineDied(sentence))
 
     def _stdout(self) -> asyncio.StreamReader:
