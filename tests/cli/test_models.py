@@ -87,6 +87,23 @@ def test_a_broken_model_is_told_by_the_banner_the_list_and_the_doctor(
     assert "the server starts without it" in checked.stdout
 
 
+def test_the_list_has_every_backend_of_a_tier_and_the_window_that_it_will_have(renga: RunRenga):
+    config = """
+[backends.small]
+kv_cache_mb = 1
+[backends.wide]
+kv_cache_mb = 1
+window = 4096
+[tiers.haiku]
+backends = ["small", "wide"]
+"""
+    first, second = listing(renga, config=config)[-2:]
+    assert "small: shipped:haiku" in first
+    assert first.endswith(" 128  loads at start")
+    assert second.split()[:2] == ["wide:", "shipped:haiku"]
+    assert "window = 4096 needs" in second
+
+
 def listing(renga: RunRenga, *args: str, config: str | None = None) -> list[str]:
     lines = renga("models", *args, config=config).stdout.splitlines()[1:]
     return [line.rstrip() for line in lines]

@@ -73,7 +73,17 @@ def test_a_server_that_misbehaves_is_one_line(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"data": [{}]}', b'{"data": 3}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"data": [{}]}',
+        b'{"data": 3}',
+        b'{"data": [{"id": "x", "max_input_tokens": "many"}]}',
+    ],
+)
 def test_a_server_of_something_else_is_one_line(renga: RunRenga, body: bytes):
     with answering(200, body) as url:
         done = renga("models", "--against", url)

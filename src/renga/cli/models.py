@@ -95,7 +95,7 @@ async def _ask(url: str) -> list[list[str]]:
     page = await server.get("/v1/models")
     try:
         return [_row(model) for model in page["data"]]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise server.stranger() from error
 
 
@@ -105,7 +105,7 @@ def _row(model: dict[str, Any]) -> list[str]:
     backends = about.get("backends", ["?"])
     states = about.get("states", {})
     return [
-        model["id"],
+        str(model["id"]),
         about.get("served_by", "?"),
         ", ".join(backends),
         "?" if window is None else f"{window:,}",
@@ -114,21 +114,26 @@ def _row(model: dict[str, Any]) -> list[str]:
 
 
 def list_tiers(config: Config) -> list[list[str]]:
-    """A row per tier, largest first; nothing is started. A broken model says so in its row."""
+    """Each tier, largest first, with a row for each of its backends; nothing is started.
+
+    A broken model says so in its row.
+    """
     from renga.routing import CANONICAL, TIERS, serving_tier
 
     configured = [tier for tier in TIERS if tier in config.tiers]
     rows = []
     for tier in reversed(TIERS):
         by = serving_tier(tier, configured)
-        backends = [config.backends[name] for name in config.tiers[by].backends]
-        served = by if by == tier else f"{by} ({tier} is not configured)"
-        rows.append([CANONICAL[tier], served, *_describe(backends[0], config)])
+        head = [CANONICAL[tier], by if by == tier else f"{by} ({tier} is not configured)"]
+        for name in config.tiers[by].backends:
+            rows.append([*head, *_describe(config.backends[name], config)])
+            head = ["", ""]
     return rows
 
 
 def _describe(backend: BackendConfig, config: Config) -> list[str]:
     """What a backend is, its window in tokens, and what a start would do with it."""
+    from renga.engine.memory import plan_memory
     from renga.models.find import find_model
 
     state = "loads at start" if backend.load else "load = false"
@@ -137,8 +142,8 @@ def _describe(backend: BackendConfig, config: Config) -> list[str]:
         return [f"{backend.name}: {backend.kind}", window, state]
     try:
         model = find_model(backend.model, config.home)
+        _, plan = plan_memory(backend, model, None)
     except SetupError as error:
         return [f"{backend.name}: {backend.model}", "", error.message]
     size = f"{model.parameters / 1e6:.1f}M parameters, {model.precision}"
-    window = f"{min(backend.window or model.window, model.longest):,}"
-    return [f"{backend.name}: {model.name}, {size}", window, state]
+    return [f"{backend.name}: {model.name}, {size}", f"{plan.window:,}", state]
