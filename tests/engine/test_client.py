@@ -187,6 +187,7 @@ async def test_a_process_owes_nothing_of_what_the_one_before_it_lost(folder):
     async with aclosing(client.generate(_submit("slow reader", max_tokens=1_900))) as events:
         await anext(events)
         first = client.process_id
+        assert first is not None
         os.kill(first, signal.SIGKILL)
         await _until(lambda: client.process_id not in (first, None) and client.alive)
         second = client.process_id
