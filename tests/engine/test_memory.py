@@ -84,6 +84,14 @@ def test_a_window_beyond_its_blocks_is_refused_and_without_one_the_blocks_rule()
     assert plan.window == 15_072
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_memory_that_holds_less_than_two_blocks_is_refused(size: int) -> None:
+    with pytest.raises(SetupError, match=rf"b.kv_cache_mb = {size}; accepted: 0, or 5 and more"):
+        plan_memory(backend(kv_cache_mb=size), model(), None)
+    _, plan = plan_memory(backend(kv_cache_mb=5), model(), None)
+    assert plan.window == 64
+
+
 def test_a_window_beyond_the_models_is_refused() -> None:
     with pytest.raises(SetupError, match=r"b.window = 300000; accepted: 0 to 262144"):
         plan_memory(backend(window=300_000), model(), None)

@@ -29,6 +29,7 @@ START_SECONDS, START_RATE = 30.0, 20_000_000
 
 _ELEMENT_BYTES: dict[Stored, int] = {"bf16": 2, "f32": 4}
 _BLOCK = 32
+_LEAST_BLOCKS = 2  # an engine starts with no fewer
 # Quantized keys have a scale and a zero point for each channel of a block, values for each token.
 _KEY_ROWS, _VALUE_EXTRA = 40, 8
 
@@ -86,6 +87,13 @@ def plan_memory(
         plan = _sized(plan, token, free, fixed=backend.window > 0)
     elif token is not None and settings.kv_bytes is not None:
         held = settings.kv_bytes // (token * _BLOCK) * _BLOCK
+        if held < _LEAST_BLOCKS * _BLOCK:
+            least = -(-_LEAST_BLOCKS * _BLOCK * token // 1_000_000)
+            raise SetupError(
+                f"backends.{backend.name}.kv_cache_mb = {backend.kv_cache_mb}; accepted: 0, or "
+                f"{least} and more: a token of model '{model.name}' takes {token:,} bytes",
+                "0 has it chosen",
+            )
         if backend.window > held:
             raise SetupError(
                 f"backends.{backend.name}.window = {backend.window} needs "
