@@ -217,6 +217,13 @@ def test_a_schema_that_cannot_be_honoured_is_refused_by_name(
     assert "\n" not in caught.value.message
 
 
+def test_a_schema_of_more_strings_than_can_be_followed_is_refused() -> None:
+    many = [f"value {n}" for n in range(20_000)]
+    with pytest.raises(InvalidRequest, match="schema: too large: its strings and patterns"):
+        json_grammar({"enum": many})
+    json_grammar({"enum": many[:5_000]})
+
+
 def test_a_prompt_without_a_format_has_no_grammar() -> None:
     fields: dict[str, Any] = {"model": "haiku", "messages": [{"role": "user", "content": "Hi"}]}
     assert grammar_of(CountRequest.model_validate(fields)) is None

@@ -97,6 +97,14 @@ def test_a_grammar_that_broke_under_one_answer_is_whole_for_the_next(grammars):
     assert lengths[0] == lengths[1] > 0
 
 
+def test_a_repetition_of_millions_is_given_up_before_it_holds_a_step_up(grammars):
+    mask = grammars.compile(LLMatcher.grammar_from_regex("((a{100}){100}){100}"))
+    forced = mask.forced()
+    assert 0 < len(forced) < 100_000
+    with pytest.raises(GrammarError, match="too many"):
+        mask.accept(forced[0])
+
+
 def test_a_prepared_grammar_costs_the_steps_next_to_nothing(grammars):
     words = "|".join(f"word{n}{n * 7919 % 10007}" for n in range(5_000))
     grammar = LLMatcher.grammar_from_regex(words)

@@ -15,8 +15,9 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
 
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLParserLimits
 
+from renga.engine.messages import GRAMMAR_FUEL
 from renga.errors import InvalidRequest
 from renga.types import ChoiceFormat, JsonFormat, Prompt, RegexFormat
 
@@ -151,7 +152,8 @@ def _written(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
 
 def _compiled(grammar: str, field: str) -> str:
     """The grammar, which is known to be one. Raises InvalidRequest."""
-    failed, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    limits = LLParserLimits(initial_lexer_fuel=GRAMMAR_FUEL)
+    failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=limits)
     if failed:
         raise InvalidRequest(f"{field}: {_sentence(messages[0])}")
     return grammar
@@ -295,6 +297,8 @@ def _sentence(message: str) -> str:
     if lines and lines[0].startswith("at "):
         del lines[1:]  # the grammar's text, which the caller never saw
     sentence = " ".join(lines)
+    if "lexer configuration" in sentence and "too big" in sentence:
+        return "too large: its strings and patterns are more than can be followed"
     if sentence.startswith("Unimplemented keys: "):
         return "keywords that are not supported: " + sentence.removeprefix("Unimplemented keys: ")
     return sentence

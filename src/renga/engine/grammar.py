@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from renga.engine.messages import GRAMMAR_FUEL
 
 # Compiled grammars that are kept. A large one takes 5 MB, the usual one a few KB.
 _KEPT = 16
@@ -76,7 +78,8 @@ class Grammars:
                 self._tokenizer = self._load()
         except GrammarError as error:
             return error
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        limits = LLParserLimits(initial_lexer_fuel=GRAMMAR_FUEL)
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         return GrammarError(f"grammar: {_reason(matcher)}") if matcher.is_error() else matcher
 
     def _load(self) -> LLTokenizer:

@@ -19,6 +19,10 @@ Reason = Literal[
 
 LENGTH_BYTES = 4
 
+# What llguidance may spend on the regular expressions of one grammar, a fifth of its own bound: a
+# repetition of millions is followed for six seconds with that, in a step that all wait for.
+GRAMMAR_FUEL = 200_000
+
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one engine is started. Sizes in bytes or tokens, times in seconds.
