@@ -70,6 +70,11 @@ def _submit(id: str = "one", **changes) -> Submit:
     return Submit(id=id, **{**given, **changes})
 
 
+def _finished(event: FromEngine) -> Finished:
+    assert isinstance(event, Finished)
+    return event
+
+
 def _tokens(event: FromEngine) -> list[int]:
     assert isinstance(event, Output)
     return event.tokens
@@ -151,6 +156,25 @@ def test_a_step_that_raises_ends_its_sequences_and_the_engine_lives_on(words):
     [answer] = run(engine, [_submit("three")]).values()
     assert answer.end.reason == "max_tokens"
     assert engine.stats().free_blocks == engine.stats().blocks
+
+
+def test_a_first_token_of_a_step_that_raises_after_it_comes_behind_its_start(words, monkeypatch):
+    engine = _engine(words)
+    engine.submit(_submit("one"))
+    engine.submit(_submit("two", temperature=1.0))
+
+    def breaks(*_: Any) -> int:
+        raise MemoryError("out of luck")
+
+    monkeypatch.setattr("renga.engine.request.pick", breaks)
+    events = engine.step()
+    assert [type(event) for event in events] == [Started, Output, Finished, Finished]
+    assert [getattr(event, "id", "") for event in events] == ["one", "one", "one", "two"]
+    assert _finished(events[2]).output_tokens == len(_tokens(events[1])) == 1
+    assert _finished(events[3]).output_tokens == 0
+    stats = engine.stats()
+    assert (stats.prompt_tokens, stats.output_tokens) == (3, 1)
+    assert stats.free_blocks == stats.blocks
 
 
 def test_a_full_queue_refuses_with_a_time(words):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from renga.engine.batch import Batch, gather
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
+from renga.engine.cache import CacheUse
 from renga.engine.grammar import GrammarError
 from renga.engine.memory import stored_precision
 from renga.engine.messages import (
@@ -240,11 +241,7 @@ class Engine:
     def _publish(self, request: Request | Scoring, events: list[FromEngine]) -> None:
         """Say what a step added to an answer, and end it where that was the last."""
         if not request.started:
-            request.started = True
-            self._prompt_tokens += request.prompt_length
-            self._reused_tokens += request.reused
-            cached = self._scheduler.keep_prompt(request)
-            events.append(Started(request.id, request.prompt_length, request.reused, *cached))
+            self._start(request, self._scheduler.keep_prompt(request), events)
         if isinstance(request, Scoring):
             request.release(self._pool)
             if request.done:
@@ -257,6 +254,14 @@ class Engine:
             events.append(output)
         if request.ended is not None:
             events.append(self._finish(request, request.ended, request.error))
+
+    def _start(
+        self, request: Request | Scoring, cached: CacheUse, events: list[FromEngine]
+    ) -> None:
+        request.started = True
+        self._prompt_tokens += request.prompt_length
+        self._reused_tokens += request.reused
+        events.append(Started(request.id, request.prompt_length, request.reused, *cached))
 
     def _finish(
         self, request: Request | Scoring, reason: Reason, error: str | None = None
@@ -282,6 +287,8 @@ class Engine:
         for id in {piece.sequence.id: None for piece in pieces}:
             request = self._requests[id]
             if isinstance(request, Request) and request.added:
+                if not request.started:
+                    self._start(request, CacheUse(), events)
                 output = request.output()
                 self._output_tokens += len(output.tokens)
                 events.append(output)
