@@ -81,7 +81,14 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "renga.app",
         "renga.http.health",
     ),
-    "renga.engine": ("renga.engine", "renga.backends.local", "renga.cli.doctor", "renga.bench"),
+    "renga.engine": ("renga.engine", "renga.backends.local", "renga.bench"),
+    # Told from files alone: what starts nothing says which window a model would have.
+    "renga.engine.memory": (
+        "renga.engine",
+        "renga.backends.local",
+        "renga.cli.doctor",
+        "renga.cli.models",
+    ),
 }
 
 # Modules that may import inside functions, and why.
