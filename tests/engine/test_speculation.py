@@ -22,7 +22,7 @@ from llguidance import LLMatcher
 
 from renga.engine.batch import Batch
 from renga.engine.engine import Engine
-from renga.engine.grammar import Grammars
+from renga.engine.grammar import GrammarError, GrammarMask, Grammars
 from renga.engine.messages import EngineSettings, Submit
 from renga.engine.request import Language
 from renga.engine.text import Vocabulary
@@ -180,6 +180,24 @@ def test_asking_for_probabilities_changes_no_answer(words, grammar, temperature,
     found = run(_engine(words, draft_tokens), asked)
     assert _seen(found) == expected
     assert all(len(one.logprobs) == len(one.tokens) for one in found.values())
+
+
+def test_text_held_back_comes_though_the_grammar_breaks(words, monkeypatch):
+    grammar = LLMatcher.grammar_from_regex("[a-z ]{3,40}")
+    given_: dict[str, Any] = {"grammar": grammar, "temperature": 5.0, "seed": 1}
+    [whole] = run(_engine(words, 0), [_plain("a", max_tokens=4, **given_)]).values()
+    allowed, calls = GrammarMask.allowed, itertools.count()
+
+    def breaks(mask: GrammarMask) -> npt.NDArray[np.bool_]:
+        if next(calls) == 4:
+            raise GrammarError("too much")
+        return allowed(mask)
+
+    monkeypatch.setattr(GrammarMask, "allowed", breaks)
+    stop = whole.text[1:] + "!"
+    [answer] = run(_engine(words, 0), [_plain("a", stop=[stop], **given_)]).values()
+    assert (answer.tokens, answer.end.reason) == (whole.tokens, "grammar")
+    assert answer.text == whole.text
 
 
 def test_max_tokens_zero_computes_the_prompt_alone(words):

@@ -93,7 +93,7 @@ class Request(Sequence):
     @property
     def added(self) -> bool:
         """Whether `output` has something to say."""
-        return bool(self._new)
+        return bool(self._new or self._text)
 
     def follow(self, rows: Row, best: list[int], drafted: int) -> int:
         """Take the tokens that a step's rows give: as many as the draft had right, and one more.
