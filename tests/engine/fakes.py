@@ -7,13 +7,16 @@ would read is exactly what its sequence wrote or may share.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from renga.engine.batch import Batch
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
+from renga.engine.grammar import GrammarMask, Grammars
 from renga.engine.scheduler import Piece
+from tests.tiny_model import TURN_END
 
 
 def chain(salt: str, tokens: list[int]) -> list[bytes]:
@@ -78,6 +81,27 @@ class PrefixCache:
                 assert self.slots[slot] == state, f"{sequence.id} would read another text's block"
             else:
                 self.slots[slot] = state
+
+
+class BreakingGrammars(Grammars):
+    """Compiles as usual; the masks raise that error once they were asked for `calls` times."""
+
+    def __init__(self, path: Path, error: Exception, calls: int) -> None:
+        super().__init__(path, 600, [TURN_END])
+        self._error = error
+        self._calls = calls
+
+    def compile(self, grammar: str) -> GrammarMask:
+        mask = super().compile(grammar)
+        allowed, left = mask.allowed, iter(range(self._calls))
+
+        def breaks() -> npt.NDArray[np.bool_]:
+            if next(left, None) is None:
+                raise self._error
+            return allowed()
+
+        mask.allowed = breaks  # type: ignore[method-assign]
+        return mask
 
 
 class CountingModel:

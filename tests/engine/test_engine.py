@@ -26,7 +26,7 @@ from renga.engine.messages import (
 )
 from renga.engine.request import Language
 from renga.engine.text import Vocabulary
-from tests.engine.fakes import CountingModel
+from tests.engine.fakes import BreakingGrammars, CountingModel
 from tests.engine.harness import NAMES, Workbench, model_folder, run
 from tests.tiny_model import TURN_END, write_words
 
@@ -49,11 +49,10 @@ def bench(request, tmp_path_factory) -> Workbench:
 
 def _engine(words: Path, model: CountingModel | None = None, **changes) -> Engine:
     model = model or CountingModel()
+    grammars = changes.pop("grammars", None) or Grammars(words, model.vocab, [TURN_END])
     return Engine(
         model,
-        Language(
-            Vocabulary.load(words), Grammars(words, model.vocab, [TURN_END]), frozenset([TURN_END])
-        ),
+        Language(Vocabulary.load(words), grammars, frozenset([TURN_END])),
         EngineSettings(model="counting", **changes),
         clock=itertools.count().__next__,
         entropy=lambda: 0,
@@ -158,15 +157,11 @@ def test_a_step_that_raises_ends_its_sequences_and_the_engine_lives_on(words):
     assert engine.stats().free_blocks == engine.stats().blocks
 
 
-def test_a_first_token_of_a_step_that_raises_after_it_comes_behind_its_start(words, monkeypatch):
-    engine = _engine(words)
+def test_a_first_token_of_a_step_that_raises_after_it_comes_behind_its_start(words):
+    grammars = BreakingGrammars(words, MemoryError("out of luck"), calls=0)
+    engine = _engine(words, grammars=grammars)
     engine.submit(_submit("one"))
-    engine.submit(_submit("two", temperature=1.0))
-
-    def breaks(*_: Any) -> int:
-        raise MemoryError("out of luck")
-
-    monkeypatch.setattr("renga.engine.request.pick", breaks)
+    engine.submit(_submit("two", grammar=LLMatcher.grammar_from_regex("[a-z]{3,40}")))
     events = engine.step()
     assert [type(event) for event in events] == [Started, Output, Finished, Finished]
     assert [getattr(event, "id", "") for event in events] == ["one", "one", "one", "two"]

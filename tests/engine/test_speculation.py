@@ -22,11 +22,11 @@ from llguidance import LLMatcher
 
 from renga.engine.batch import Batch
 from renga.engine.engine import Engine
-from renga.engine.grammar import GrammarError, GrammarMask, Grammars
+from renga.engine.grammar import GrammarError, Grammars
 from renga.engine.messages import EngineSettings, Submit
 from renga.engine.request import Language
 from renga.engine.text import Vocabulary
-from tests.engine.fakes import CountingModel
+from tests.engine.fakes import BreakingGrammars, CountingModel
 from tests.engine.harness import NAMES, Answer, Workbench, alone, model_folder, run
 from tests.tiny_model import TURN_END, train_tokenizer, write_words
 
@@ -55,11 +55,10 @@ def words(tmp_path_factory) -> Path:
 
 def _engine(words: Path, draft_tokens: int, **changes) -> Engine:
     model = CyclingModel(blocks=changes.pop("blocks", 128), window=changes.pop("window", 2_048))
+    grammars = changes.pop("grammars", None) or Grammars(words, model.vocab, [TURN_END])
     return Engine(
         model,
-        Language(
-            Vocabulary.load(words), Grammars(words, model.vocab, [TURN_END]), frozenset([TURN_END])
-        ),
+        Language(Vocabulary.load(words), grammars, frozenset([TURN_END])),
         EngineSettings(model="cycling", draft_tokens=draft_tokens, kv_precision="f32", **changes),
         clock=itertools.count().__next__,
         entropy=lambda: 0,
@@ -182,20 +181,13 @@ def test_asking_for_probabilities_changes_no_answer(words, grammar, temperature,
     assert all(len(one.logprobs) == len(one.tokens) for one in found.values())
 
 
-def test_text_held_back_comes_though_the_grammar_breaks(words, monkeypatch):
+def test_text_held_back_comes_though_the_grammar_breaks(words):
     grammar = LLMatcher.grammar_from_regex("[a-z ]{3,40}")
     given_: dict[str, Any] = {"grammar": grammar, "temperature": 5.0, "seed": 1}
     [whole] = run(_engine(words, 0), [_plain("a", max_tokens=4, **given_)]).values()
-    allowed, calls = GrammarMask.allowed, itertools.count()
-
-    def breaks(mask: GrammarMask) -> npt.NDArray[np.bool_]:
-        if next(calls) == 4:
-            raise GrammarError("too much")
-        return allowed(mask)
-
-    monkeypatch.setattr(GrammarMask, "allowed", breaks)
+    engine = _engine(words, 0, grammars=BreakingGrammars(words, GrammarError("too much"), calls=4))
     stop = whole.text[1:] + "!"
-    [answer] = run(_engine(words, 0), [_plain("a", stop=[stop], **given_)]).values()
+    [answer] = run(engine, [_plain("a", stop=[stop], **given_)]).values()
     assert (answer.tokens, answer.end.reason) == (whole.tokens, "grammar")
     assert answer.text == whole.text
 
