@@ -150,6 +150,15 @@ def test_what_decodes_cost_is_not_taken_for_the_cost_of_prompt_tokens():
     assert budget.room(16, timed=False, part=4) == 48
 
 
+def test_a_prompt_with_a_long_context_takes_smaller_steps_though_nothing_streams():
+    budget = StepBudget(256, 0.4)
+    budget.learn(prompt_tokens=256, decodes=0, seconds=16.0)
+    assert budget.room(0, timed=False) == BLOCK_SIZE
+    budget.learn(prompt_tokens=BLOCK_SIZE, decodes=0, seconds=BLOCK_SIZE * 0.001)
+    budget.learn(prompt_tokens=BLOCK_SIZE, decodes=0, seconds=BLOCK_SIZE * 0.001)
+    assert BLOCK_SIZE < budget.room(0, timed=False) < 256
+
+
 @pytest.mark.parametrize("max_running", [2, 4])
 def test_a_batch_sequence_ends_though_chats_never_pause(max_running):
     bench = Bench(blocks=40, max_running=max_running)

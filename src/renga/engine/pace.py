@@ -12,6 +12,9 @@ _BATCH_SHARE = 0.1
 # Seconds that it may have had beyond that share and be taken at their word: ten times as long the
 # lane can be held back before it is owed again, so chats that leave pauses never wait for it.
 _BATCH_CREDIT = 1.0
+# A step that no stream waits for may take so many times the target: whoever comes meanwhile waits
+# for it, and with a long context the same tokens take ever longer.
+_PATIENCE = 5
 # A retry sooner than this would only come back; one later than this nobody waits for.
 _RETRY_FLOOR, _RETRY_CEILING = 1.0, 60.0
 # How many ends the pace is taken over: enough that some which come at once do not mislead.
@@ -45,11 +48,13 @@ class StepBudget:
     def room(self, decodes: int, *, timed: bool, part: int = 1) -> int:
         """Prompt tokens for the next step, at least a block.
 
-        `timed` keeps the step within the target time; a `part` of n takes an nth of the tokens.
+        `timed` keeps the step within the target time, else it may take several times as long; a
+        `part` of n takes an nth of the tokens.
         """
         room = self._tokens // part - decodes
-        if timed and self._token_seconds:
-            left = self._seconds - self._seconds_of(decodes)
+        if self._token_seconds:
+            seconds = self._seconds if timed else self._seconds * _PATIENCE
+            left = seconds - self._seconds_of(decodes)
             room = min(room, int(left / self._token_seconds))
         return max(room, BLOCK_SIZE)
 
