@@ -72,6 +72,23 @@ def _output_tokens(events: list[Event]) -> int:
     return sum(len(event.tokens) for event in events if isinstance(event, Output))
 
 
+async def test_a_meter_that_fails_ends_its_own_request_alone(client):
+    def fail(event: Event) -> None:
+        raise ValueError("it does not add up")
+
+    async def metered() -> None:
+        async with aclosing(client.generate(_submit("bad", max_tokens=1_500), fail)) as events:
+            async for _ in events:
+                pass
+
+    other = asyncio.create_task(_collect(client, _submit("good")))
+    with pytest.raises(ValueError, match="it does not add up"):
+        await metered()
+    assert _output_tokens(await other) == 20
+    await _until(lambda: _running(client) == 0)
+    assert _output_tokens(await _collect(client, _submit("next"))) == 20
+
+
 async def test_an_answer_comes_through_the_pipe(client):
     events = await _collect(client, _submit("one"))
     assert isinstance(events[0], Started)

@@ -77,7 +77,7 @@ class _Open:
     """A request that has not ended: what came and was not read yet, and who counts what comes."""
 
     meter: Callable[[Event], None] | None
-    queue: asyncio.Queue[Event | Refused | EngineDied] = field(default_factory=asyncio.Queue)
+    queue: asyncio.Queue[Event | Refused | Exception] = field(default_factory=asyncio.Queue)
     scored: Scored | None = None
     answered: bool = False
     """Whether its last message has come: a slow reader may have some to read yet."""
@@ -173,9 +173,10 @@ class EngineClient:
             self._send(message)
             while not ended:
                 event = await opened.queue.get()
-                ended = not isinstance(event, Started | Output)
-                if isinstance(event, EngineDied):
+                if isinstance(event, Exception):
+                    ended = isinstance(event, EngineDied)
                     raise event
+                ended = not isinstance(event, Started | Output)
                 if isinstance(event, Refused):
                     raise EngineOverloaded(event.retry_after)
                 yield event
@@ -332,9 +333,7 @@ class EngineClient:
                     opened.scored = event
                     continue
                 opened.answered = isinstance(event, Finished | Refused)
-                if opened.meter is not None and not isinstance(event, Refused):
-                    opened.meter(event)
-                opened.queue.put_nowait(event)
+                opened.queue.put_nowait(_metered(opened, event))
 
     def _lose(self, sentence: str) -> None:
         """Everything that is open ends: whatever the process knew of it is gone."""
@@ -374,6 +373,16 @@ class EngineClient:
                 process.kill()
             await process.wait()
         self._process = None
+
+
+def _metered(opened: _Open, event: Event | Refused) -> Event | Refused | Exception:
+    """The event, or what its request's meter raised on it: that ends this request alone."""
+    try:
+        if opened.meter is not None and not isinstance(event, Refused):
+            opened.meter(event)
+    except Exception as error:  # noqa: BLE001 - the reader serves every request of the process
+        return error
+    return event
 
 
 __all__ = [
