@@ -13,8 +13,11 @@ from training.model import Shape
 from training.score import Score
 
 HISTORY = (
-    "The generators were extended and the steps doubled in size while these weights were in training, "
-    "so the recipe as it stands makes a model of this kind, not these very weights."
+    "The run had two parts: the first 10.1 million tokens are an earlier run's, taken before its rate "
+    "had fallen far; the rest followed at the full rate again, and the last stage's rows were read "
+    "1.25 times. Generators were extended and steps doubled in size on the way. The mixture was changed "
+    "twice while the second part ran, the first time after a look at four figures on 250 of the scored "
+    "rows each. The recipe as it stands makes a model of this kind, not these very weights."
 )
 LIMITS = """\
 - It knows next to nothing about the world. Facts must be in the prompt; questions of general
@@ -24,12 +27,20 @@ LIMITS = """\
 - English only.
 - It does not reason, calculate (beyond sums of small numbers), write code, translate, summarize or
   use tools; the special tokens for tools and thinking are reserved and untrained.
-- Classification does not carry over to label sets unlike those trained on: on SNIPS, held out whole,
-  it is worse than chance, because it often writes a label that is not in the list. Constrained to the
-  list it was right in 26% of 250 rows, with 5 labels (33% with labels written as words). Use it for intents like those of CLINC150,
-  HWU64 and Banking77. Labels whose meaning is not in their words (codes, letters) are guessed.
-- Spam: it calls too many harmless messages spam, and the order of the labels matters (F1 89.2 as
-  "spam, ham", 92.5 as "ham, spam", over all 1,274 held-out messages). The floor is better.
+- Classification hardly carries over to label sets unlike those trained on: on SNIPS, held out whole,
+  it is right in 28.6% of 1,000 rows with 5 labels, where guessing gives 20%; 97% of its answers are
+  labels of the list, but mostly not the right one, and a grammar that allows only those changes little
+  (29.6% of 250 rows). Of four messages with labels of our own it got one right. Use it for intents like
+  those of CLINC150, HWU64 and Banking77 under names close to theirs: with HWU64's intents under other
+  names, and texts not trained on, it was right in 38.5% of 400 rows with 5 labels. Labels whose
+  meaning is not in their words (codes, letters) are guessed.
+- A likely part of the cause is the vocabulary: a word behind a blank and the same word at the start of
+  an answer are different tokens, so a label cannot simply be copied from a list.
+- Spam: of what it calls spam, 15% is harmless, and the order of the labels matters a little (F1 90.5 as
+  "spam, ham", 91.5 as "ham, spam", over all 1,274 held-out messages). The floor is better.
+- Facts: where the system text gives several, the answer holds the right value in 95.5% of 400 questions
+  made by the generator it was trained with, and in 8 of 10 written by hand; it answered a question for the contact address with the
+  opening hours, and said it did not know how long express delivery takes, which stood there.
 - JSON is dependable only for flat objects of a few fields whose values stand in the text as they
   are, and well-formed by construction only under a schema. Nested objects and lists were not
   trained.
@@ -107,8 +118,8 @@ def text(
             "through renga's engine; no score of a published model is "
             "comparable without the same prompts.\n\n" + _scores(scores) + "\n\nExtraction decodes "
             "under the schema's grammar; its texts use only wordings that were never trained on. "
-            "Some settings trained on late were chosen after a look at mistakes on them; on a second set "
-            "of wordings, written when training was over, it was 74.6% of 1,000."
+            "Some settings trained on late were chosen after a look at mistakes on them, in the earlier "
+            "run; on a second set of wordings, which nothing was chosen by, it is 74.2% of 1,000."
         ),
         "Licence": "The weights are under the project's licence, Apache 2.0; credits as above.",
     }

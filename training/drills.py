@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from training import world
+from training import naming, world
 from training.chat import Example, Turn, ask
 from training.extract import Asked, flat
 from training.fields import FIELDS
@@ -114,3 +114,35 @@ def next_drill(rng: Random, words: Sequence[str]) -> Example:
         head = "" if turns else "\n".join(chosen) + "\n\n"
         turns += [Turn("user", head + question), Turn("assistant", answer)]
     return Example("drill", tuple(turns))
+
+
+SPELLINGS = (
+    (0, "[in lower case|as plain words]"),
+    (1, "[in snake_case|with underscores]"),
+    (2, "[in CamelCase|as one CamelCase word]"),
+    (3, "[in Title Case|with capitals]"),
+    (5, "in UPPER_CASE"),
+)
+
+
+def respell_drill(rng: Random, words: Sequence[str]) -> Example:
+    """Names written again, one a line, in the same spelling or another.
+
+    A word has other tokens behind a blank, at a line's start and in a longer name; this is where the
+    model learns that they are one word.
+    """
+    pairs = [
+        [rng.choice(words) for _ in range(rng.randint(1, 3))] for _ in range(rng.randint(3, 9))
+    ]
+    given = naming.any_style(rng)
+    shown = rng.choice((", ", "\n- ", " | ", ", ")).join(naming.spelled(p, given) for p in pairs)
+    if rng.random() < 0.45:
+        task, style = (
+            "[Repeat|List] [these names|the labels|these][, one per line| line by line]:",
+            given,
+        )
+    else:
+        style, how = rng.choice(SPELLINGS)
+        task = f"[Write|Spell] [these names|the labels|these] {how}, one per line:"
+    answer = "\n".join(naming.spelled(p, style) for p in pairs)
+    return ask("drill", f"{spin(rng, task)} {shown}", answer)

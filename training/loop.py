@@ -31,13 +31,13 @@ class Plan:
     in this process, as on a GPU.
     """
 
-    minutes: float = 71.4
+    minutes: float = 164.0
     steps: int = 0
     rows: int = 2
     micro: int = 12
     workers: int = 2
     warmup: int = 40
-    decay: float = 0.45
+    decay: float = 0.30
     save_seconds: float = 60.0
     compiled: bool = True
     seeded: bool = True
@@ -64,6 +64,10 @@ def rate_scale(plan: Plan, progress: Progress) -> float:
     """The learning rates' scale for the next step, 0 once the run is over."""
     rising = (progress.step + 1) / plan.warmup
     return max(0.0, min(1.0, rising, (1 - share_done(plan, progress)) / plan.decay))
+
+
+LONGEST_STEP = 60.0
+"""The most seconds that one step counts for: a run that was paused goes on where it was."""
 
 
 class Run:
@@ -161,7 +165,7 @@ class Run:
             done = share_done(self.plan, p)
             loss = self.step([rows for start, rows in stages if start <= done][-1], scale)
             now = clock()
-            p.seconds, before = p.seconds + now - before, now
+            p.seconds, before = p.seconds + min(now - before, LONGEST_STEP), now
             p.step += 1
             p.loss = loss if p.step == 1 else 0.95 * p.loss + 0.05 * loss
             if p.step % 10 == 0:

@@ -20,7 +20,14 @@ from tokenizers import Tokenizer
 from training.batch import PADDING
 from training.chat import END_OF_TEXT, Example, pieces
 
-WEIGHTS: Mapping[str, int] = {"prose": 4, "support": 8, "drill": 10, "extract": 15, "identity": 10}
+WEIGHTS: Mapping[str, int] = {
+    "prose": 4,
+    "support": 8,
+    "facts": 15,
+    "drill": 10,
+    "extract": 15,
+    "identity": 10,
+}
 """Loss weight of a kind in tenths; classification is `LABEL_WEIGHT`."""
 
 LABEL_WEIGHT = 25

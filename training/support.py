@@ -56,7 +56,8 @@ def _hours(rng: Random) -> str:
 
 
 def _money(rng: Random) -> str:
-    return rng.choice(("$", "€", "£")) + world.amount(rng)
+    small = f"{rng.randint(1, 60)}{rng.choice(('', '.00', '.50', '.90', '.95', '.99'))}"
+    return rng.choice(("$", "€", "£")) + (small if rng.random() < 0.6 else world.amount(rng))
 
 
 def _payments(rng: Random) -> str:
@@ -319,6 +320,264 @@ TOPICS: tuple[Topic, ...] = (
         ),
     ),
 )
+
+
+def _period(rng: Random) -> str:
+    low = rng.randint(1, 20)
+    unit = rng.choice(("days", "days", "business days", "working days", "hours", "weeks", "months"))
+    return rng.choice((f"{low} to {low + rng.randint(1, 6)} {unit}", f"{low + 1} {unit}"))
+
+
+PERIODS: tuple[Topic, ...] = (
+    Topic(
+        "express delivery time",
+        _period,
+        ("Express delivery takes {v}.", "Express: {v}.", "Express shipping arrives in {v}."),
+        (
+            "How [long|fast] is express [delivery|shipping]?",
+            "How long does express [take|shipping take|delivery take]?",
+            "I need it fast. How long does express take?",
+        ),
+        ("Express delivery takes {v}.", "With express shipping it takes {v}."),
+    ),
+    Topic(
+        "international delivery time",
+        _period,
+        (
+            "International [delivery|shipping] takes {v}.",
+            "Orders to other countries arrive within {v}.",
+            "Delivery abroad: {v}.",
+        ),
+        (
+            "How long does [international|overseas] [shipping|delivery] take?",
+            "How long does it take to ship [abroad|to another country]?",
+            "When does an order abroad arrive?",
+        ),
+        ("International delivery takes {v}.", "Orders abroad arrive within {v}."),
+    ),
+    Topic(
+        "exchange period",
+        _period,
+        ("Items can be exchanged within {v}.", "Exchanges: within {v}.", "Exchange period: {v}."),
+        (
+            "How long can I exchange [an item|my {p}|it]?",
+            "Can I exchange my {p} for another size?",
+            "Until when is an exchange possible?",
+            "Can I swap [it|this] for a different one?",
+        ),
+        ("You can exchange it within {v}.", "Yes, exchanges are possible within {v}."),
+    ),
+    Topic(
+        "cancellation period",
+        _period,
+        (
+            "Orders can be cancelled within {v}.",
+            "Cancellation is free within {v} of ordering.",
+            "Cancellation period: {v}.",
+        ),
+        (
+            "Can I [still|] cancel my order?",
+            "How long can I cancel an order?",
+            "Until when can I cancel?",
+            "I want to cancel [my order|the {p} I ordered]. Is that possible?",
+        ),
+        ("You can cancel [an order|it] within {v}.", "Orders can be cancelled within {v}."),
+    ),
+    Topic(
+        "repair time",
+        _period,
+        ("Repairs take {v}.", "Repair time: {v}.", "A repair is done within {v}."),
+        (
+            "How long does a repair take?",
+            "When will my {p} be repaired?",
+            "How long do you need to fix my {p}?",
+        ),
+        ("A repair takes {v}.", "Repairs take {v}."),
+    ),
+    Topic(
+        "answer time",
+        _period,
+        ("Emails are answered within {v}.", "We reply to messages within {v}."),
+        (
+            "When will [you answer|I get an answer|somebody reply]?",
+            "How long does it take until I hear from you?",
+            "I sent an email. When do I get a reply?",
+        ),
+        ("We answer emails within {v}.", "You will get a reply within {v}."),
+    ),
+    Topic(
+        "trial period",
+        _period,
+        ("The free trial lasts {v}.", "Free trial: {v}.", "You can try it free for {v}."),
+        (
+            "How long is the [free|] trial?",
+            "Is there a free trial?",
+            "Can I [try|test] it for free?",
+        ),
+        ("The free trial lasts {v}.", "Yes, you can try it for {v}."),
+    ),
+    Topic(
+        "packing time",
+        _period,
+        ("Orders are packed within {v}.", "We ship orders {v} after payment.", "Processing: {v}."),
+        (
+            "When will my order be [sent|shipped|packed]?",
+            "How long does it take to process an order?",
+            "When does my order leave your warehouse?",
+        ),
+        ("Your order will leave us within {v}.", "Processing takes {v}."),
+    ),
+    Topic(
+        "pickup period",
+        _period,
+        ("Parcels are kept at the pickup point for {v}.", "Pickup: parcels wait for {v}."),
+        (
+            "How long is my parcel kept at the pickup point?",
+            "Until when can I pick up my parcel?",
+            "How long do you keep my package?",
+        ),
+        ("Your parcel is kept for {v}.", "You can pick it up for {v}."),
+    ),
+    Topic(
+        "damage report period",
+        _period,
+        ("Damage must be reported within {v}.", "Report damaged goods within {v}."),
+        (
+            "My {p} arrived [damaged|broken]. How long do I have to report it?",
+            "Until when can I report damage?",
+            "By when do I have to tell you that something is broken?",
+        ),
+        ("Please report damage within {v}.", "Damage must be reported within {v}."),
+    ),
+)
+AMOUNTS: tuple[Topic, ...] = (
+    Topic(
+        "express shipping cost",
+        _money,
+        ("Express shipping costs {v}.", "Express: {v}.", "Express delivery is {v}."),
+        (
+            "How much is express [shipping|delivery]?",
+            "What does express cost?",
+            "What do you charge for express delivery?",
+        ),
+        ("Express shipping costs {v}.", "Express delivery is {v}."),
+    ),
+    Topic(
+        "free shipping from",
+        _money,
+        (
+            "Shipping is free for orders over {v}.",
+            "Free delivery from {v}.",
+            "Orders above {v} ship free.",
+        ),
+        (
+            "When is shipping free?",
+            "How much do I have to [spend|order] for free [shipping|delivery]?",
+            "From what amount on is delivery free?",
+        ),
+        ("Shipping is free for orders over {v}.", "Delivery is free from {v} on."),
+    ),
+    Topic(
+        "yearly price",
+        _money,
+        ("The yearly plan costs {v}.", "Annual price: {v}.", "A year costs {v}."),
+        (
+            "How much is [a year|the yearly plan|the annual plan]?",
+            "What does it cost per year?",
+            "What is the annual price?",
+        ),
+        ("The yearly plan costs {v}.", "It is {v} a year."),
+    ),
+    Topic(
+        "gift wrapping",
+        _money,
+        ("Gift wrapping costs {v}.", "Gift wrap: {v}.", "We wrap gifts for {v}."),
+        (
+            "How much is gift wrapping?",
+            "Can you wrap it as a gift?",
+            "Do you offer gift wrap?",
+        ),
+        ("Gift wrapping costs {v}.", "Yes, we wrap gifts for {v}."),
+    ),
+    Topic(
+        "return fee",
+        _money,
+        ("Returns cost {v}.", "The return label costs {v}.", "Return fee: {v}."),
+        (
+            "How much does a return cost?",
+            "Is sending it back free?",
+            "Do I have to pay for the return label?",
+            "Are returns free?",
+        ),
+        ("A return costs {v}.", "The return label costs {v}."),
+    ),
+    Topic(
+        "minimum order",
+        _money,
+        ("The minimum order is {v}.", "Minimum order value: {v}.", "We accept orders from {v} on."),
+        (
+            "Is there a minimum order?",
+            "What is the minimum order value?",
+            "How much do I have to order at least?",
+        ),
+        ("The minimum order is {v}.", "Yes, the minimum order value is {v}."),
+    ),
+    Topic(
+        "late fee",
+        _money,
+        ("The late fee is {v}.", "Late payment costs {v}.", "Reminder fee: {v}."),
+        (
+            "What happens if I pay late?",
+            "How much is the late fee?",
+            "Is there a fee for late payment?",
+        ),
+        ("The late fee is {v}.", "A late payment costs {v}."),
+    ),
+    Topic(
+        "deposit",
+        _money,
+        ("A deposit of {v} is required.", "Deposit: {v}.", "The deposit is {v}."),
+        ("How much is the deposit?", "Do I have to leave a deposit?", "Is there a deposit?"),
+        ("The deposit is {v}.", "Yes, a deposit of {v} is required."),
+    ),
+    Topic(
+        "installation",
+        _money,
+        ("Installation costs {v}.", "Installation: {v}.", "We install it for {v}."),
+        (
+            "How much is [the|] installation?",
+            "Can you install my {p}?",
+            "What do you charge for installing it?",
+        ),
+        ("Installation costs {v}.", "Yes, we install it for {v}."),
+    ),
+    Topic(
+        "student discount price",
+        _money,
+        (
+            "Students pay {v} a month.",
+            "Student price: {v} a month.",
+            "For students it is {v} a month.",
+        ),
+        (
+            "What do students pay?",
+            "Is there a student [price|discount]?",
+            "I am a student. What does it cost?",
+        ),
+        ("Students pay {v} a month.", "The student price is {v} a month."),
+    ),
+)
+
+
+def _family(names: frozenset[str]) -> tuple[Topic, ...]:
+    return tuple(topic for topic in TOPICS if topic.name in names)
+
+
+FAMILIES: tuple[tuple[Topic, ...], ...] = (
+    PERIODS + _family(frozenset(("return period", "delivery time", "refund time", "warranty"))),
+    AMOUNTS + _family(frozenset(("shipping cost", "subscription price"))),
+)
+"""Facts whose values look alike, so that only what is asked tells which one to give."""
 UNKNOWN = (
     "I am sorry, I do not have information about that. [Please contact our team and they will be "
     "happy to help.|Is there something else I can help you with?|]",
@@ -408,10 +667,20 @@ class Desk:
 
 
 def desk(rng: Random) -> Desk:
-    """A firm with two to seven facts."""
-    topics = rng.sample(TOPICS, rng.randint(2, 7))
-    facts = tuple((topic, spin(rng, topic.value(rng))) for topic in topics)
-    return Desk(world.firm(rng), world.first_name(rng), rng.choice(world.TRADES), facts)
+    """A firm with two to seven facts, often several of one kind; no two have one value."""
+    if rng.random() < 0.6:
+        family = rng.choice(FAMILIES)
+        topics = rng.sample(family, rng.randint(2, 6)) + rng.sample(TOPICS, rng.randint(0, 3))
+    else:
+        topics = rng.sample(TOPICS, rng.randint(2, 7))
+    rng.shuffle(topics)
+    facts: dict[str, tuple[Topic, str]] = {}
+    for topic in dict.fromkeys(topics):
+        value = spin(rng, topic.value(rng))
+        facts.setdefault(value, (topic, value))
+    return Desk(
+        world.firm(rng), world.first_name(rng), rng.choice(world.TRADES), tuple(facts.values())
+    )
 
 
 def _filled(rng: Random, text: str, at: Desk, value: str = "") -> str:
@@ -451,11 +720,12 @@ def fact_chat(rng: Random) -> Example:
     if rng.random() < 0.15:
         question, answers = GREETINGS[0]
         asked.append((_filled(rng, question, at), _filled(rng, rng.choice(answers), at)))
-    for topic, value in rng.sample(at.facts, min(len(at.facts), rng.randint(1, 4))):
+    for topic, value in rng.sample(at.facts, min(len(at.facts), rng.randint(1, 5))):
         question = _loosely(rng, _filled(rng, rng.choice(topic.questions), at))
         asked.append((question, _filled(rng, rng.choice(topic.answers), at, value)))
     if rng.random() < 0.15:
-        missing = rng.choice([t for t in TOPICS if t not in [known for known, _ in at.facts]])
+        every = (*TOPICS, *PERIODS, *AMOUNTS)
+        missing = rng.choice([t for t in every if t not in [known for known, _ in at.facts]])
         question = _filled(rng, rng.choice(missing.questions), at)
         asked.insert(rng.randint(0, len(asked)), (question, _filled(rng, rng.choice(UNKNOWN), at)))
     if rng.random() < 0.1:
@@ -465,7 +735,7 @@ def fact_chat(rng: Random) -> Example:
         asked.append((_filled(rng, question, at), _filled(rng, rng.choice(answers), at)))
     for question, answer in asked:
         turns += [Turn("user", question), Turn("assistant", answer)]
-    return Example("support", tuple(turns))
+    return Example("facts", tuple(turns))
 
 
 def order_chat(rng: Random) -> Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.small_data import PLANTED, TEST_WORDS
-from training import classify, corpora, drills, extract, fields, mixture, support, world
+from training import classify, corpora, drills, extract, fields, mixture, naming, support, world
 from training.chat import Example
 from training.corpora import Labelled, fingerprint
 
@@ -84,6 +85,25 @@ def test_support_answers_give_the_facts_of_the_system_text(seed: int) -> None:
     system = desk.system(rng)
     assert all(" ".join(value.split()) in " ".join(system.split()) for _, value in desk.facts)
     assert desk.firm in system or desk.agent in system
+    assert len({value for _, value in desk.facts}) == len(desk.facts)
+
+
+@given(seeds)
+def test_times_and_amounts_in_a_support_answer_stand_in_its_system_text(seed: int) -> None:
+    turns = support.fact_chat(Random(seed)).turns
+    for question, answer in zip(turns[1::2], turns[2::2], strict=True):
+        for value in re.findall(
+            r"[$€£]\d+(?:\.\d\d)?|\d+ (?:to \d+ )?(?:\w+ )?(?:days|weeks)", answer.text
+        ):
+            assert value in turns[0].text, (question.text, answer.text)
+
+
+def test_some_desks_state_several_facts_whose_values_look_alike() -> None:
+    for family in support.FAMILIES:
+        assert len(family) >= 10
+        assert len({topic.name for topic in family}) == len(family)
+        questions = [question for topic in family for question in topic.questions]
+        assert len(questions) == len(set(questions))
 
 
 def test_replies_have_no_placeholders_left(small_data: Path) -> None:
@@ -94,15 +114,68 @@ def test_replies_have_no_placeholders_left(small_data: Path) -> None:
         assert "\r" not in text
 
 
-@settings(deadline=None)
-@given(seeds, st.integers(1, 6))
-def test_a_classification_answers_with_labels_that_its_prompt_gives(seed: int, items: int) -> None:
-    records = [Labelled(f"text {n} {label}", label) for n in range(3) for label in LABELS]
-    example = classify.LabelPool("clinc150", records).draw(Random(seed), items)
+def assert_answers_stand_in_the_prompt(example: Example, items: int) -> None:
     prompt = example.turns[0].text
     answers = [turn.text for turn in example.turns if turn.role == "assistant"]
     assert len(answers) == items
     assert all(answer in prompt for answer in answers)
+
+
+@settings(deadline=None)
+@given(seeds, st.integers(1, 6), st.sampled_from((0.0, 1.0)))
+def test_a_classification_answers_with_labels_that_its_prompt_gives(
+    seed: int, items: int, renamed: float
+) -> None:
+    records = [Labelled(f"text {n} {label}", label) for n in range(3) for label in LABELS]
+    example = classify.LabelPool("clinc150", records).draw(Random(seed), items, renamed)
+    assert_answers_stand_in_the_prompt(example, items)
+
+
+def test_renamed_labels_are_mostly_not_called_what_the_set_calls_them() -> None:
+    records = [Labelled(f"text {n} {label}", label) for n in range(3) for label in LABELS]
+    pool = classify.LabelPool("clinc150", records)
+    drawn = [pool.draw(Random(n), 1, 1.0).turns[-1].text for n in range(300)]
+    known = {naming.plain_words(label) for label in LABELS}
+    assert sum(naming.plain_words(answer) in known for answer in drawn) < 100
+
+
+def some_sentences() -> list[str]:
+    words = "amber brass cedar delta ember flint grove hazel inlet jasper".split()
+    return [f"please tell the {a} of the {b}" for a in words for b in words if a < b]
+
+
+@settings(deadline=None)
+@given(seeds, st.integers(1, 6))
+def test_an_echo_answers_with_a_label_of_its_list(seed: int, items: int) -> None:
+    echoes = classify.Echoes(some_sentences())
+    assert_answers_stand_in_the_prompt(echoes.draw(Random(seed), items), items)
+
+
+def test_echo_labels_hardly_ever_come_twice() -> None:
+    words = [f"{a}{b}" for a in "bdfglmnprst" for b in ("amer", "olid", "inter", "ustom", "even")]
+    sentences = [f"show the {a} of the {b}" for a in words for b in words if a < b]
+    echoes = classify.Echoes(sentences)
+    drawn = [echoes.draw(Random(n), 1).turns[-1].text for n in range(200)]
+    assert len(set(drawn)) > 180
+
+
+def test_forms_of_a_word_have_one_stem() -> None:
+    assert len({naming.stem(word) for word in ("play", "plays", "played", "playing")}) == 1
+    assert naming.stem("cash") != naming.stem("card")
+
+
+@given(seeds)
+def test_names_spelled_again_keep_their_letters_and_are_one_a_line(seed: int) -> None:
+    question, answer = drills.respell_drill(Random(seed), ["amber", "brass", "cedar"]).turns
+    letters = "".join(c for c in question.text.partition(":")[2].lower() if c.isalpha())
+    assert letters == "".join(c for c in answer.text.lower() if c.isalpha())
+    assert len(answer.text.split("\n")) >= 3
+
+
+def test_code_names_are_as_many_as_asked_for_and_all_different() -> None:
+    for seed in range(60):
+        names = naming.code_names(Random(seed), 2 + seed % 5)
+        assert len(names) == len(set(names)) == 2 + seed % 5
 
 
 LABELS = ("card_arrival", "card_lost", "PlayMusic", "set alarm", "bill", "exchange_rate", "oos")
@@ -112,10 +185,8 @@ LABELS = ("card_arrival", "card_lost", "PlayMusic", "set alarm", "bill", "exchan
     ("label", "words"), [("card_arrival", "card arrival"), ("AddToPlaylist", "add to playlist")]
 )
 def test_labels_of_any_spelling_have_plain_words(label: str, words: str) -> None:
-    assert classify.plain_words(label) == words
-    assert all(
-        classify.plain_words(classify.spell(label, style)) == words for style in (1, 2, 3, 4)
-    )
+    assert naming.plain_words(label) == words
+    assert all(naming.plain_words(classify.spell(label, style)) == words for style in (1, 2, 3, 4))
 
 
 def test_no_scored_text_is_trained_on_even_in_another_spelling(small_data: Path) -> None:
@@ -136,6 +207,17 @@ def test_spam_is_without_duplicates_and_its_parts_are_disjoint(small_data: Path)
     marks = [fingerprint(r.text) for r in (*trained, *scored)]
     assert len(marks) == len(set(marks)) == 90
     assert 3 * len(scored) - len(trained) in (-1, 0, 1, 2, 3)
+
+
+def test_most_messages_in_conversations_on_spam_are_harmless(small_data: Path) -> None:
+    write = mixture.writers(small_data)["spam"]
+    asked = harmful = 0
+    for seed in range(300):
+        example = write(Random(seed))
+        said = [turn.text for turn in example.turns if turn.role == "assistant"]
+        asked += len(said)
+        harmful += sum(text in {name for name, _ in classify.SPAM_NAMES} for text in said)
+    assert 0.14 < harmful / asked < 0.28
 
 
 def test_no_share_alike_set_is_trained_on() -> None:

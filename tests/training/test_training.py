@@ -109,6 +109,13 @@ def test_later_rows_are_read_from_their_share_of_the_run_on(rows: Rows, tmp_path
     assert seen == [rows] * 9 + [later] * 3
 
 
+def test_a_step_that_was_paused_counts_for_a_minute_at_most(rows: Rows, tmp_path: Path) -> None:
+    seconds = count(step=1000)
+    run = Run(SHAPE, dataclasses.replace(PLAN, steps=0, minutes=5), tmp_path)
+    assert run.train([(0.0, rows)], lambda: float(next(seconds)), quiet)
+    assert run.progress.step == 5
+
+
 @pytest.mark.parametrize("size", [(3, 8, 20), (2, 20, 8), (4, 12, 12)])
 def test_muons_update_has_singular_values_near_one(size: tuple[int, int, int]) -> None:
     matrices = torch.randn(size, generator=torch.Generator().manual_seed(1))
