@@ -43,6 +43,7 @@ class Report(msgspec.Struct, kw_only=True):
     machine: Machine
     rounds: int
     scale: float
+    seed: int
     engines: list[str]
     workloads: dict[str, str]
     figures: dict[str, dict[str, dict[str, Figure]]]

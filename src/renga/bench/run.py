@@ -6,9 +6,10 @@ else the machine does falls on all of them alike, and a ratio holds where a time
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from secrets import randbits
 
 from renga.bench import workloads
 from renga.bench.load import Peer
@@ -29,6 +30,7 @@ class Plan:
     names: Sequence[str]
     rounds: int = 3
     scale: float = 1.0
+    seed: int = field(default_factory=lambda: randbits(32))
 
 
 async def run(plan: Plan, say: Callable[[str], None]) -> Report:
@@ -39,9 +41,9 @@ async def run(plan: Plan, say: Callable[[str], None]) -> Report:
     raw: Raw = {}
     async with _started(starters(plan.peers, plan.subject, plan.gguf), say) as peers:
         for peer in peers:
-            await workloads.warm_up(Bench(plan.subject, 0, plan.scale), peer)
+            await workloads.warm_up(Bench(plan.subject, 0, plan.scale, plan.seed), peer)
         for number in range(1, plan.rounds + 1):
-            bench = Bench(plan.subject, number, plan.scale)
+            bench = Bench(plan.subject, number, plan.scale, plan.seed)
             for name in plan.names:
                 for peer in peers:
                     say(f"round {number} of {plan.rounds}: {name}, {peer.name}")
@@ -55,6 +57,7 @@ async def run(plan: Plan, say: Callable[[str], None]) -> Report:
         machine=machine,
         rounds=plan.rounds,
         scale=plan.scale,
+        seed=plan.seed,
         engines=engines,
         workloads={name: workloads.about(name) for name in figures},
         figures=figures,

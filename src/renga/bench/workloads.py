@@ -38,11 +38,15 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Bench:
-    """One round on one model. `scale` below 1 shortens every load, for a try."""
+    """One round on one model. `scale` below 1 shortens every load, for a try.
+
+    `seed` is the run's own: a server that ran before it may remember another run's prompts.
+    """
 
     subject: Subject
     round: int
     scale: float = 1.0
+    seed: int = 0
 
     @property
     def whole(self) -> bool:
@@ -50,8 +54,8 @@ class Bench:
         return self.subject.random
 
     def prompts(self, workload: int) -> Prompts:
-        """Prompts that no other workload or round has."""
-        return Prompts(self.subject, workload, self.round)
+        """Prompts that no other workload, round or run has."""
+        return Prompts(self.subject, workload, self.round, self.seed)
 
     def some(self, count: int) -> int:
         """`count`, or fewer for a try, but at least two."""
