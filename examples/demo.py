@@ -54,6 +54,13 @@ SCHEMA: dict[str, Any] = {
     "required": ["name", "email", "order_number", "product", "amount"],
     "additionalProperties": False,
 }
+VALUES = {
+    "name": "Dana Fields",
+    "email": "dana.fields@example.com",
+    "order_number": "48213",
+    "product": "lamp",
+    "amount": 39.9,
+}
 TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "number": (int, float)}
 
 
@@ -146,7 +153,7 @@ class Demo:
         )
 
     def extract_json(self) -> None:
-        """An answer that meets a JSON Schema."""
+        """An answer that meets a JSON Schema, and which of its values are what the letter says."""
         _title("JSON by a schema")
         answer, message, cost = self._ask(
             "Extract the following fields from the message and return JSON: "
@@ -154,8 +161,17 @@ class Demo:
             max_tokens=200,
             output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
         )
-        print(f"  {LETTER}\n  {answer}\n  -- {_usage(message)}, ${cost}")
-        self._problems.check(_meets_schema(answer), "the extraction does not meet its schema")
+        print(f"  {LETTER}")
+        whole = _meets_schema(answer)
+        self._problems.check(whole, "the extraction does not meet its schema")
+        found = json.loads(answer) if whole else {}
+        for field, value in found.items():
+            print(f"  {'ok ' if value == VALUES[field] else 'not'}  {field:<12}  {value}")
+        right = sum(value == VALUES[field] for field, value in found.items())
+        print(f"  -- {right} of {len(VALUES)} values right, {_usage(message)}, ${cost}")
+        self._problems.check(
+            right >= LEAST_ACCURACY * len(VALUES), f"{right} of {len(VALUES)} values are right"
+        )
 
     def count_tokens(self) -> None:
         """The size of a prompt, before it is sent and after."""
