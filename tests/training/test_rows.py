@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from training import drills, extract, shards, smalltalk, support, vocabulary
 from training.batch import PADDING, masked
-from training.chat import SPECIALS, Example, Turn, pieces, render
+from training.chat import SPECIALS, Call, Example, Turn, pieces, render
 from training.shards import Document
 
 
@@ -41,19 +42,55 @@ def tokenizer(folder: Path) -> Tokenizer:
 turn_texts = st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=40)
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-999, 999) | turn_texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(turn_texts, inner, max_size=2),
+    max_leaves=4,
+)
+calls = st.builds(Call, turn_texts, st.dictionaries(turn_texts, json_values, max_size=2))
+turns_of_any_kind = st.one_of(
+    st.builds(Turn, st.sampled_from(("system", "user", "tool", "assistant")), turn_texts),
+    st.builds(Turn, st.just("assistant"), turn_texts, turn_texts, st.lists(calls, max_size=2)),
+)
+tools_of_any_kind = st.fixed_dictionaries(
+    {
+        "name": turn_texts,
+        "description": turn_texts,
+        "parameters": st.dictionaries(turn_texts, json_values, max_size=2),
+    }
+)
+
+
+def message(turn: Turn) -> dict[str, Any]:
+    """A turn in the form that templates take."""
+    found: dict[str, Any] = {"role": turn.role, "content": turn.text}
+    if turn.thinking:
+        found["reasoning_content"] = turn.thinking
+    if turn.calls:
+        found["tool_calls"] = [
+            {"type": "function", "id": "0", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in turn.calls
+        ]
+    return found
+
+
 @given(
-    st.lists(st.tuples(st.sampled_from(("system", "user", "assistant")), turn_texts), min_size=1)
+    st.lists(turns_of_any_kind, min_size=1, max_size=6),
+    st.lists(tools_of_any_kind, max_size=2),
+    st.booleans(),
 )
 @settings(deadline=None)
 def test_the_template_gives_byte_for_byte_what_is_trained_on(
-    folder: Path, turns: list[tuple[str, str]]
+    folder: Path, turns: list[Turn], tools: list[dict[str, Any]], thinking: bool
 ) -> None:
     reference = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
     reference.chat_template = (folder / "chat_template.jinja").read_text("utf-8")
-    messages = [{"role": role, "content": text} for role, text in turns]
-    ours = render([Turn(role, text) for role, text in turns])  # type: ignore[arg-type]
-    assert ours == reference.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True
+    assert render(turns, tools, thinking=thinking) == reference.apply_chat_template(
+        [message(turn) for turn in turns],
+        tools=[{"type": "function", "function": tool} for tool in tools] or None,
+        enable_thinking=thinking,
+        tokenize=False,
+        add_generation_prompt=True,
     )
 
 
