@@ -3,9 +3,9 @@
 Owns three rules. The status stays open until there is something to say: an error before the first
 event is a true HTTP error, so that clients see 400, 429 and 529 as what they are and retry rightly;
 only silence makes us begin without knowing, with a ping, because a proxy or client that hears
-nothing gives up and sends the request again. After the first byte an error is `event: error`, and
-the end. No stream is silent for longer than the ping interval; and a client that reads nothing has
-left, whatever its connection says.
+nothing gives up and sends the request again. After the first byte an error is the last frame.
+No stream is silent for longer than the ping interval; and a client that reads nothing has left,
+whatever its connection says. How an event is written is a `Form`'s: the Messages API's stands here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from renga.errors import RengaError
-from renga.events import Event, Ping
+from renga.events import Event, MessageStop, Ping
 from renga.http.errors import REQUEST_ID, unexpected
 from renga.http.running import ClientLeft, Running
 
@@ -59,11 +60,51 @@ def _frame(name: str, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
+class Form(Protocol):
+    """How one stream is written. A form may hold state; each stream has its own."""
+
+    ping: bytes
+    """What breaks a silence."""
+
+    def write(self, event: Event) -> bytes:
+        """The frames of `event`; nothing where it has none, or where they come with others."""
+
+    def end(self) -> bytes:
+        """The last frames, asked for when the source has ended.
+
+        Who reads them may ask for the ledger's row.
+        """
+
+    def error(self, error: RengaError, request_id: str) -> bytes:
+        """The last frames of a stream that failed."""
+
+
+class MessagesForm:
+    """The Messages API's frames: an event each, `message_stop` last."""
+
+    ping = encode(Ping())
+
+    def write(self, event: Event) -> bytes:
+        """See `Form`. The API sends a ping behind `message_start`."""
+        if event.type == "message_stop":
+            return b""
+        return encode(event) + self.ping if event.type == "message_start" else encode(event)
+
+    def end(self) -> bytes:
+        """See `Form`."""
+        return encode(MessageStop())
+
+    def error(self, error: RengaError, request_id: str) -> bytes:
+        """See `Form`."""
+        return encode_error(error, request_id)
+
+
 class EventStream:
     """A response that plays `events`.
 
     Args:
         events: the gateway's stream; closed here however this ends.
+        form: how they are written.
         running: what ends the stream when the client leaves or the server stops.
         head: headers beside those of every stream, asked for when the first byte leaves.
         ping_seconds: the longest silence.
@@ -73,6 +114,7 @@ class EventStream:
     def __init__(
         self,
         events: AsyncIterator[Event],
+        form: Form | None = None,
         *,
         running: Running,
         head: Callable[[], Mapping[str, str]],
@@ -80,6 +122,7 @@ class EventStream:
         stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._events = events
+        self._form = form or MessagesForm()
         self._stall_seconds = stall_seconds
         self._running = running
         self._head = head
@@ -96,25 +139,19 @@ class EventStream:
         except RengaError as error:
             if not wire.started:
                 raise
-            await wire.end(encode_error(error, request_id))
+            await wire.end(self._form.error(error, request_id))
         except Exception:
             if not wire.started:
                 raise
             _log.exception("request %s failed in its stream", request_id)
-            await wire.end(encode_error(unexpected(), request_id))
+            await wire.end(self._form.error(unexpected(), request_id))
 
     async def _play(self, wire: _Wire) -> None:
-        last = b""
         async with aclosing(self._events) as events, self._pinging(wire):  # type: ignore[type-var]
             async for event in events:
-                if event.type == "message_stop":
-                    # Held back until the source has ended: who reads it may ask for the row.
-                    last = encode(event)
-                elif event.type == "message_start":
-                    await wire.write(encode(event) + _PING)
-                else:
-                    await wire.write(encode(event))
-        await wire.end(last)
+                if data := self._form.write(event):
+                    await wire.write(data)
+        await wire.end(self._form.end())
 
     @asynccontextmanager
     async def _pinging(self, wire: _Wire) -> AsyncGenerator[None]:
@@ -128,7 +165,7 @@ class EventStream:
         while True:
             await asyncio.sleep(self._ping_seconds - wire.silence)
             if wire.silence >= self._ping_seconds:
-                await wire.write(_PING)
+                await wire.write(self._form.ping)
 
 
 class _Wire:
@@ -167,6 +204,3 @@ class _Wire:
         headers = [(k.encode(), v.encode()) for k, v in {**HEADERS, **self._head()}.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         self.started = True
-
-
-_PING = encode(Ping())
