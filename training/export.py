@@ -17,7 +17,9 @@ from renga.engine.checkpoint import write_weights
 from training import vocabulary
 from training.model import Shape
 
-WINDOW = 32_768
+WINDOW = 131_072
+"""Tokens that the architecture allows: the first prompt of an agent at a terminal is 40,000 and more."""
+
 END_OF_TEXT, TURN_END = 0, 2
 
 
