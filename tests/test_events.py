@@ -16,6 +16,7 @@ from renga.events import (
     BlockDelta,
     BlockStart,
     BlockStop,
+    CompactionDelta,
     Delta,
     DeltaUsage,
     Ending,
@@ -36,11 +37,18 @@ from renga.events import (
     ordered,
 )
 from renga.types import (
+    AppliedEdits,
+    ClearedThinking,
+    CompactionBlock,
     ContentBlock,
+    FoundToolsBlock,
     Message,
     RedactedThinkingBlock,
+    ServerToolUseBlock,
     TextBlock,
     ThinkingBlock,
+    ToolReferenceBlock,
+    ToolSearchResultBlock,
     ToolUseBlock,
     Usage,
 )
@@ -50,6 +58,11 @@ START = MessageStart(
 )
 END = MessageDelta(
     delta=Ending(stop_reason="end_turn"), usage=DeltaUsage(output_tokens=3, input_tokens=7)
+)
+SEARCH = ServerToolUseBlock(id="srvtoolu_1", name="tool_search_tool_bm25", input={"query": "sum"})
+FOUND = ToolSearchResultBlock(
+    tool_use_id="srvtoolu_1",
+    content=FoundToolsBlock(tool_references=[ToolReferenceBlock(tool_name="add")]),
 )
 EXAMPLES: dict[str, Event] = {
     "message_start": START,
@@ -107,12 +120,16 @@ def test_a_delta_of_another_blocks_type_is_refused(block: str) -> None:
         "thinking": ThinkingBlock(thinking="", signature=""),
         "tool_use": ToolUseBlock(id="t", name="n", input={}),
         "redacted_thinking": RedactedThinkingBlock(data="x"),
+        "server_tool_use": SEARCH,
+        "tool_search_tool_result": FOUND,
+        "compaction": CompactionBlock(),
     }
     deltas: list[Delta] = [
         TextDelta(text="a"),
         ThinkingDelta(thinking="a"),
         SignatureDelta(signature="a"),
         InputJsonDelta(partial_json="{}"),
+        CompactionDelta(content="a"),
     ]
     for delta in deltas:
         order = Order()
@@ -220,3 +237,29 @@ def test_folding_a_live_stream_checks_its_order() -> None:
     with pytest.raises(OrderError):
         asyncio.run(fold_stream(bad.stream()))
     assert bad.closed
+
+
+def test_what_the_server_did_arrives_whole() -> None:
+    events: list[Event] = [START]
+    for index, block in enumerate((SEARCH, FOUND)):
+        events += [BlockStart(index=index, content_block=block), BlockStop(index=index)]
+    assert fold([*events, END, MessageStop()]).content == [SEARCH, FOUND]
+
+
+def test_a_compaction_comes_in_one_delta() -> None:
+    events: list[Event] = [
+        START,
+        BlockStart(index=0, content_block=CompactionBlock(signature="s")),
+        BlockDelta(index=0, delta=CompactionDelta(content="so far")),
+        BlockStop(index=0),
+    ]
+    message = fold([*events, END, MessageStop()])
+    assert message.content == [CompactionBlock(content="so far", signature="s")]
+
+
+def test_edits_of_the_context_are_told_at_the_end_and_else_not_mentioned() -> None:
+    assert "context_management" not in fold(text_events("a")).model_dump(mode="json")
+    cleared = ClearedThinking(cleared_input_tokens=9, cleared_thinking_turns=1)
+    end = END.model_copy(update={"context_management": AppliedEdits(applied_edits=[cleared])})
+    told = fold([START, end, MessageStop()]).model_dump(mode="json")["context_management"]
+    assert told["applied_edits"] == [cleared.model_dump()]

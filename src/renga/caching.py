@@ -18,7 +18,7 @@ from itertools import dropwhile
 from typing import Final, Literal
 
 from renga.errors import InvalidRequest
-from renga.types import CacheControl, Prompt, TextParam
+from renga.types import AnyBlockParam, CacheControl, Prompt, TextParam
 
 Ttl = Literal["5m", "1h"]
 TTL_SECONDS: Final[dict[Ttl, int]] = {"5m": 300, "1h": 3600}
@@ -87,9 +87,9 @@ def written_turns(prompt: Prompt) -> list[WrittenTurn]:
         turns.append(("system", system))
     for i, message in enumerate(prompt.messages):
         read = [
-            Block(f"messages.{i}.content.{j}", block.text, block.cache_control)
+            Block(f"messages.{i}.content.{j}", text_of(block), control_of(block))
             for j, block in enumerate(message.content)
-            if block.text
+            if text_of(block)
         ]
         if turns and turns[-1][0] == message.role:
             turns[-1][1].extend(read)
@@ -112,6 +112,17 @@ def _read_system(prompt: Prompt) -> Iterator[Block]:
 
 def _is_bookkeeping(line: str) -> bool:
     return line.lower().startswith(BOOKKEEPING)
+
+
+def text_of(block: AnyBlockParam) -> str:
+    """The text of a block, empty where it is of another type."""
+    return block.text if isinstance(block, TextParam) else ""
+
+
+def control_of(block: AnyBlockParam) -> CacheControl | None:
+    """The mark on a block, where its type can carry one."""
+    control: CacheControl | None = getattr(block, "cache_control", None)
+    return control
 
 
 def positions(turns: Sequence[WrittenTurn]) -> list[Position]:
@@ -138,7 +149,7 @@ def check(prompt: Prompt) -> None:
         return
     marked = list(_marked(prompt))
     for path, block in marked:
-        if not block.text:
+        if isinstance(block, TextParam) and not block.text:
             raise InvalidRequest(f"{path}.text: cache_control cannot be set for empty text blocks")
     # The mark on the request takes a slot even where it adds nothing: so the API counts.
     count = len(marked) + (prompt.cache_control is not None)
@@ -147,7 +158,7 @@ def check(prompt: Prompt) -> None:
             f"A maximum of {MOST_BREAKPOINTS} blocks with cache_control may be provided. "
             f"Found {count}."
         )
-    controls = [(f"{path}.cache_control", block.cache_control) for path, block in marked]
+    controls = [(f"{path}.cache_control", control_of(block)) for path, block in marked]
     if _automatic(prompt) is not None:
         controls.append(("cache_control", prompt.cache_control))
     _check_order([(path, ttl_of(control)) for path, control in controls])
@@ -170,23 +181,23 @@ def ttl_of(control: CacheControl | None) -> Ttl:
     return (control.ttl if control else None) or "5m"
 
 
-def _marked(prompt: Prompt) -> Iterator[tuple[str, TextParam]]:
+def _marked(prompt: Prompt) -> Iterator[tuple[str, AnyBlockParam]]:
     """The marked blocks as they were written, with their paths, in the order of caching."""
     for i, block in enumerate(prompt.system or []):
         if block.cache_control is not None:
             yield f"system.{i}", block
     for i, message in enumerate(prompt.messages):
-        for j, block in enumerate(message.content):
-            if block.cache_control is not None:
-                yield f"messages.{i}.content.{j}", block
+        for j, inner in enumerate(message.content):
+            if control_of(inner) is not None:
+                yield f"messages.{i}.content.{j}", inner
 
 
 def _last_read(prompt: Prompt) -> Block | None:
     """The last block that the model reads. It looks from the end: a prompt may have a million."""
     for i, message in reversed(list(enumerate(prompt.messages))):
         for j, block in reversed(list(enumerate(message.content))):
-            if block.text:
-                return Block(f"messages.{i}.content.{j}", block.text, block.cache_control)
+            if text_of(block):
+                return Block(f"messages.{i}.content.{j}", text_of(block), control_of(block))
     return next(iter([*_read_system(prompt)][-1:]), None)
 
 
@@ -230,5 +241,6 @@ def is_marked(prompt: Prompt) -> bool:
     """Whether `prompt` asks for caching anywhere. Quick, because most do not."""
     if prompt.cache_control is not None:
         return True
-    contents = [prompt.system or [], *(message.content for message in prompt.messages)]
-    return any(block.cache_control is not None for content in contents for block in content)
+    contents: list[Sequence[AnyBlockParam]] = [prompt.system or []]
+    contents += [message.content for message in prompt.messages]
+    return any(control_of(block) is not None for content in contents for block in content)

@@ -17,17 +17,23 @@ from pydantic import Field
 
 from renga.errors import ApiError
 from renga.types import (
+    AppliedEdits,
+    CompactionBlock,
     ContentBlock,
     Count,
+    Iteration,
     Message,
     OutputDetails,
     RedactedThinkingBlock,
+    ServerToolUseBlock,
     StopReason,
     TextBlock,
     ThinkingBlock,
+    ToolSearchResultBlock,
     ToolUseBlock,
     Usage,
     Wire,
+    absent,
 )
 
 
@@ -59,8 +65,17 @@ class SignatureDelta(Wire):
     signature: str
 
 
+class CompactionDelta(Wire):
+    """The summary of a compaction block, whole."""
+
+    type: Literal["compaction_delta"] = "compaction_delta"
+    content: str | None
+    encrypted_content: str | None = None
+
+
 Delta = Annotated[
-    TextDelta | InputJsonDelta | ThinkingDelta | SignatureDelta, Field(discriminator="type")
+    TextDelta | InputJsonDelta | ThinkingDelta | SignatureDelta | CompactionDelta,
+    Field(discriminator="type"),
 ]
 
 
@@ -111,14 +126,16 @@ class DeltaUsage(Wire):
     cache_creation_input_tokens: Count | None = None
     cache_read_input_tokens: Count | None = None
     output_tokens_details: OutputDetails | None = None
+    iterations: list[Iteration] | None = Field(default=None, exclude_if=absent)
 
 
 class MessageDelta(Wire):
-    """The end of the message: reason and final usage."""
+    """The end of the message: reason and final usage, and what was left out of the prompt."""
 
     type: Literal["message_delta"] = "message_delta"
     delta: Ending
     usage: DeltaUsage
+    context_management: AppliedEdits | None = Field(default=None, exclude_if=absent)
 
 
 class MessageStop(Wire):
@@ -154,6 +171,9 @@ DELTAS_OF: dict[str, frozenset[str]] = {
     "thinking": frozenset({"thinking_delta", "signature_delta"}),
     "tool_use": frozenset({"input_json_delta"}),
     "redacted_thinking": frozenset(),
+    "server_tool_use": frozenset({"input_json_delta"}),
+    "tool_search_tool_result": frozenset(),
+    "compaction": frozenset({"compaction_delta"}),
 }
 
 
@@ -245,8 +265,16 @@ class Fold:
                 self._pieces.append(delta.partial_json)
             case SignatureDelta():
                 self._signature = delta.signature
+            case CompactionDelta():
+                self._see_compaction(delta)
             case _:
                 assert_never(delta)
+
+    def _see_compaction(self, delta: CompactionDelta) -> None:
+        given = {"content": delta.content, "encrypted_content": delta.encrypted_content}
+        self._blocks[-1] = self._blocks[-1].model_copy(
+            update={name: value for name, value in given.items() if value is not None}
+        )
 
     def _closed(self, block: ContentBlock) -> ContentBlock:
         piece = "".join(self._pieces)
@@ -258,9 +286,9 @@ class Fold:
                 return block.model_copy(
                     update={"thinking": block.thinking + piece, "signature": signature}
                 )
-            case ToolUseBlock():
+            case ToolUseBlock() | ServerToolUseBlock():
                 return block.model_copy(update={"input": json.loads(piece)}) if piece else block
-            case RedactedThinkingBlock():
+            case RedactedThinkingBlock() | ToolSearchResultBlock() | CompactionBlock():
                 return block
             case _:
                 assert_never(block)
@@ -271,13 +299,15 @@ class Fold:
             raise OrderError("no message_start was seen")
         open_pieces = bool(self._pieces or self._signature)
         blocks = self._blocks
-        if open_pieces and blocks and not isinstance(blocks[-1], ToolUseBlock):
+        if open_pieces and blocks and not isinstance(blocks[-1], ToolUseBlock | ServerToolUseBlock):
             blocks = [*blocks[:-1], self._closed(blocks[-1])]
         changes: dict[str, Any] = {"content": list(blocks)}
         if self._ending is not None:
             changes["stop_reason"] = self._ending.delta.stop_reason
             changes["stop_sequence"] = self._ending.delta.stop_sequence
             changes["usage"] = final_usage(self._start.usage, self._ending.usage)
+            edits = self._ending.context_management
+            changes["context_management"] = edits or self._start.context_management
         return self._start.model_copy(update=changes)
 
 

@@ -15,12 +15,28 @@ from renga.caching import is_marked
 from renga.errors import InvalidRequest
 from renga.events import Event, MessageDelta, MessageStart
 from renga.prices import Service, Tokens
-from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
+from renga.types import (
+    CompactionParam,
+    Effort,
+    Likelihood,
+    MessagesRequest,
+    Prompt,
+    ScoreRequest,
+    ServerToolUseParam,
+    ToolResultParam,
+    ToolSearchResultParam,
+    ToolUseParam,
+)
+
+_CALLS = (ToolUseParam, ToolResultParam, ServerToolUseParam, ToolSearchResultParam)
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can honour. `window` and `max_output` are tokens."""
+    """What a backend can honour. `window` and `max_output` are tokens.
+
+    `thinking` are the types it takes, `efforts` the levels between which it makes a difference.
+    """
 
     window: int
     max_output: int
@@ -29,20 +45,55 @@ class Capabilities:
     stop_sequences: bool = True
     prompt_caching: bool = False
     scoring: bool = False
+    tools: bool = False
+    thinking: frozenset[str] = frozenset({"disabled"})
+    efforts: frozenset[Effort] = frozenset()
+    context_editing: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
-        if request.output_config and request.output_config.format and not self.structured_output:
-            return "output_config.format"
         if isinstance(request, ScoreRequest) and not self.scoring:
             return "continuations"
-        if isinstance(request, MessagesRequest):
+        missing = self._missing_in_prompt(request) or self._missing_in_blocks(request)
+        if missing is None and isinstance(request, MessagesRequest):
             if request.stop_sequences and not self.stop_sequences:
                 return "stop_sequences"
             given = (request.temperature, request.top_p, request.top_k)
             if not self.sampling and any(v is not None for v in given):
                 return "temperature"
-        return None
+        return missing
+
+    def _missing_in_prompt(self, request: Prompt) -> str | None:
+        config, thinking = request.output_config, request.thinking
+        wanted: dict[str, tuple[object, bool]] = {
+            "output_config.format": (config and config.format, self.structured_output),
+            "output_config.effort": (
+                config and config.effort,
+                config is not None and config.effort in self.efforts,
+            ),
+            "tools": (request.tools, self.tools),
+            "thinking.type": (thinking, thinking is not None and thinking.type in self.thinking),
+            "context_management": (request.context_management, self.context_editing),
+            "compaction": (request.compaction, self.context_editing),
+        }
+        return next((path for path, (asked, can) in wanted.items() if asked and not can), None)
+
+    def _missing_in_blocks(self, request: Prompt) -> str | None:
+        """Thinking of an earlier answer may always be left out; nothing else may."""
+        unread: tuple[type, ...] = () if self.tools else _CALLS
+        if not self.context_editing:
+            unread = (*unread, CompactionParam)
+        if not unread:
+            return None
+        return next(
+            (
+                f"messages.{i}.content.{j}"
+                for i, message in enumerate(request.messages)
+                for j, block in enumerate(message.content)
+                if isinstance(block, unread)
+            ),
+            None,
+        )
 
     def ignored_in(self, request: Prompt) -> tuple[str, ...]:
         """Fields of `request` that this backend accepts without effect."""

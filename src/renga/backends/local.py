@@ -235,8 +235,8 @@ class LocalBackend:
 
     async def _prepare(self, request: Prompt) -> Read:
         """What the engine is given of `request`; long ones are made beside the event loop."""
-        blocks = [b for m in request.messages for b in m.content] + list(request.system or [])
-        weight = sum(len(b.text) for b in blocks) + PER_MESSAGE * len(blocks)
+        blocks = [*(b for m in request.messages for b in m.content), *(request.system or [])]
+        weight = sum(len(caching.text_of(b)) for b in blocks) + PER_MESSAGE * len(blocks)
         if weight <= IN_LOOP and request.output_config is None:
             return self._read(request)
         return await asyncio.to_thread(self._read, request)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renga.backends.base import Attempt, Capabilities, Health, State, refuse
+from renga.caching import text_of
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
 from renga.events import (
@@ -72,13 +73,13 @@ def pieces(text: str) -> list[str]:
 def last_user_text(request: Prompt) -> str:
     """Text of the last user turn, or "" where there is none."""
     turns = [m for m in request.messages if m.role == "user"]
-    return "".join(b.text for b in turns[-1].content) if turns else ""
+    return "".join(text_of(b) for b in turns[-1].content) if turns else ""
 
 
 def prompt_tokens(request: Prompt) -> int:
     """Size of everything that the caller wrote, in this backend's tokens."""
-    blocks = [b for m in request.messages for b in m.content] + list(request.system or [])
-    return sum(len(pieces(b.text)) for b in blocks)
+    blocks = [*(b for m in request.messages for b in m.content), *(request.system or [])]
+    return sum(len(pieces(text_of(b))) for b in blocks)
 
 
 class ScriptedBackend:

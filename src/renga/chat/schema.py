@@ -19,7 +19,7 @@ from llguidance import LLMatcher, LLParserLimits
 
 from renga.engine.messages import GRAMMAR_FUEL
 from renga.errors import InvalidRequest
-from renga.types import ChoiceFormat, JsonFormat, Prompt, RegexFormat
+from renga.types import ChoiceFormat, JsonFormat, JsonObjectFormat, Prompt, RegexFormat
 
 FORMAT = "output_config.format"
 FIELD = f"{FORMAT}.schema"
@@ -58,6 +58,8 @@ def grammar_of(prompt: Prompt) -> str | None:
             return None
         case JsonFormat():
             return json_grammar(wanted.json_schema)
+        case JsonObjectFormat():
+            return json_grammar({"type": "object"})
         case RegexFormat():
             return regex_grammar(wanted.pattern)
         case ChoiceFormat():
