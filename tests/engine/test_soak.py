@@ -1,7 +1,8 @@
 """Everything at once for a long time, on a real model: nothing leaks, everybody ends, sums agree.
 
 Chats and a batch lane of several workspaces, cache entries that expire, guesses, grammars, scores,
-cancels and refusals, over blocks that never suffice for all.
+cancels and refusals, over blocks that never suffice for all. The engine's clock goes by what its
+steps compute, so that a seed draws the same run on every machine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher
 
-from renga.engine.engine import Engine
+from renga.engine.batch import Batch
+from renga.engine.engine import Engine, Logits
 from renga.engine.messages import (
     Breakpoint,
     Failed,
@@ -32,13 +34,19 @@ from renga.engine.messages import (
     Submit,
 )
 from tests.engine.bench import breakpoints
-from tests.engine.harness import Workbench, model_folder
+from tests.engine.harness import Watched, Workbench, model_folder
 
 # How long the soak of `make test-all` runs, and the one of every test run.
 SECONDS = 600.0
 SHORT_SECONDS = 6.0
-# More steps than this nobody waits, however many are before him.
-PATIENCE = 4_000
+# More steps than this no chat waits, however many are before it.
+CHAT_PATIENCE = 1_500
+# More steps than this nobody is the oldest of a lane. In the batch lane, that is the time until it
+# is owed something after a pause of the chats, and then ten steps for each of a request's own.
+OLDEST_PATIENCE = 4_000
+# What a step of the engine's clock takes, and each token in it, in seconds.
+STEP_SECONDS, TOKEN_SECONDS = 0.01, 0.0001
+LANES: tuple[Lane, ...] = ("interactive", "batch")
 BLOCKS = 96
 MOST_AT_ONCE = 32
 
@@ -69,24 +77,38 @@ class Open:
     tokens: list[int] = field(default_factory=list)
 
 
+class Paced:
+    """The model, with a clock that goes by what is computed."""
+
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
+        self.vocab, self.window, self.blocks = watched.vocab, watched.window, BLOCKS
+        self.copy_block = watched.copy_block
+        self.now = 0.0
+
+    def forward(self, batch: Batch) -> Logits:
+        self.now += STEP_SECONDS + TOKEN_SECONDS * len(batch.input_ids)
+        return self.watched.forward(batch)
+
+
 class Soak:
     """One engine under a load that is drawn at random, and the sums of what it says."""
 
     def __init__(self, bench: Workbench, seed: int) -> None:
         self.draw = random.Random(seed)
-        self.jumped = 0.0
-        bench.watched.blocks = BLOCKS
+        self.model = Paced(bench.watched)
         self.engine = Engine(
-            bench.watched,
+            self.model,
             bench.language,
             bench.settings,
-            clock=lambda: time.monotonic() + self.jumped,
+            clock=lambda: self.model.now,
             entropy=lambda: 1,
         )
         self.vocab = bench.tokenizer.get_vocab_size()
         self.heads = [self.text(length) for length in (40, 150, 400, 700)]
         self.tails = [self.text(length) for length in (1, 20, 64, 120)]
         self.open: dict[str, Open] = {}
+        self.oldest: dict[Lane, tuple[str | None, int]] = {}
         self.sums: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.answers: dict[str, tuple[int, ...]] = {}
@@ -117,13 +139,22 @@ class Soak:
         if self.open and draw.random() < 0.03:
             self.hear(self.engine.cancel(draw.choice(list(self.open))))
         if draw.random() < 0.003:
-            self.jumped += draw.choice([30.0, 301.0, 3_601.0])
+            self.model.now += draw.choice([30.0, 301.0, 3_601.0])
 
     def step(self) -> None:
         self.steps += 1
         self.hear(self.engine.step())
         for one in self.open.values():
-            assert self.steps - one.step < PATIENCE, f"{one.message.id} starves"
+            waits = self.steps - one.step
+            assert one.message.lane == "batch" or waits < CHAT_PATIENCE, f"{one.message.id} starves"
+        for lane in LANES:
+            # In the order in which they came, as a dict is.
+            oldest = next((id for id, one in self.open.items() if one.message.lane == lane), None)
+            known, since = self.oldest.get(lane, (None, 0))
+            if oldest != known:
+                self.oldest[lane] = oldest, self.steps
+            elif oldest is not None:
+                assert self.steps - since < OLDEST_PATIENCE, f"{oldest} starves"
 
     def submit(self) -> Submit:
         draw = self.draw
@@ -236,7 +267,7 @@ class Soak:
         assert stats.output_tokens == self.sums["output"]
         assert stats.pinned_blocks <= BLOCKS // 2
         assert stats.free_blocks == BLOCKS - stats.pinned_blocks, "a block leaked"
-        self.jumped += 10_000
+        self.model.now += 10_000
         stats = self.engine.stats()
         assert (stats.pinned_blocks, stats.free_blocks) == (0, BLOCKS)
         # Near-ties may fall either way when others run beside; a wrong block falls anywhere.
