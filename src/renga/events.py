@@ -37,11 +37,29 @@ from renga.types import (
 )
 
 
+class Candidate(Wire):
+    """A token's bytes and its natural log probability, before temperature and masks."""
+
+    data: bytes
+    logprob: float
+
+
+class TokenLogprob(Candidate):
+    """A token of the text, and the likeliest ones at its place."""
+
+    top: tuple[Candidate, ...] = ()
+
+
 class TextDelta(Wire):
-    """More text of a text block."""
+    """More text of a text block.
+
+    `logprobs` are there where a `TunedRequest` asked for them: of the tokens that brought this
+    text, special ones left out. The Messages API has no such field, so it is never written there.
+    """
 
     type: Literal["text_delta"] = "text_delta"
     text: str
+    logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(exclude=True)] = None
 
 
 class InputJsonDelta(Wire):

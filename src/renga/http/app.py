@@ -21,6 +21,9 @@ from renga.http.health import Health
 from renga.http.loading import Loading
 from renga.http.messages import Messages
 from renga.http.models import Models
+from renga.http.openai.chat import Chat
+from renga.http.openai.errors import envelopes
+from renga.http.openai.models import OpenAIModels
 from renga.http.requests import Requests
 from renga.http.running import Running
 from renga.http.sse import PING_SECONDS
@@ -50,8 +53,8 @@ def create_http(
         openapi_url=None,  # bodies are read by hand, so a generated description would be empty
         redirect_slashes=False,
         routes=routes,  # type: ignore[arg-type]  # list[Route], where list[BaseRoute] is named
-        middleware=[Middleware(Door, ids=app.ids, running=running)],
-        exception_handlers=dict(handlers([route.path for route in routes])),
+        middleware=[Middleware(Door, ids=app.ids, running=running, envelopes=envelopes)],
+        exception_handlers=dict(handlers([route.path for route in routes], envelopes)),
     )
     return http
 
@@ -62,6 +65,15 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
         Messages(
             gateway=app.gateway, auth=auth, running=running, limit=limit, ping_seconds=ping_seconds
         ),
+        Chat(
+            gateway=app.gateway,
+            auth=auth,
+            running=running,
+            clock=app.clock,
+            limit=limit,
+            ping_seconds=ping_seconds,
+        ),
+        OpenAIModels(router=app.router, auth=auth),
         Models(router=app.router, auth=auth),
         Loading(router=app.router, loadables=app.loadables, auth=auth),
         Requests(ledger=app.ledger, auth=auth),

@@ -11,7 +11,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from renga.http.errors import REQUEST_ID, error_response, unexpected
+from renga.http.errors import REQUEST_ID, Envelopes, unexpected
 from renga.http.running import ClientLeft, Running, stopping
 from renga.ids import Ids
 
@@ -23,10 +23,11 @@ _log = logging.getLogger(__name__)
 class Door:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, ids: Ids, running: Running) -> None:
+    def __init__(self, app: ASGIApp, *, ids: Ids, running: Running, envelopes: Envelopes) -> None:
         self._app = app
         self._ids = ids
         self._running = running
+        self._envelopes = envelopes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -36,7 +37,7 @@ class Door:
         request_id = scope[REQUEST_ID] = self._ids("req")
         signed = _Signed(send, request_id)
         if self._running.draining and scope["path"] not in ALWAYS_OPEN:
-            response = error_response(stopping(), request_id)
+            response = self._envelopes(scope)(stopping(), request_id)
             response.headers["connection"] = "close"
             await response(scope, receive, signed)
             return
@@ -54,7 +55,8 @@ class Door:
             _log.exception("request %s failed", request_id)
             if signed.started:
                 raise
-            await error_response(unexpected(), request_id)(scope, receive, signed)
+            response = self._envelopes(scope)(unexpected(), request_id)
+            await response(scope, receive, signed)
 
 
 class _Signed:

@@ -1,7 +1,8 @@
-"""Errors as responses: one serializer for every error that leaves, in the API's envelope.
+"""Errors as responses: one serializer for every error that leaves, in the envelope of its API.
 
 Owns the translation of the router's 404 and 405, and of whatever nobody expected. Which status and
-wire type an error has stands on its class in `renga.errors`.
+wire type an error has stands on its class in `renga.errors`; an edge that speaks another API's
+words brings an `Envelope` of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from renga.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, RengaError
 
 REQUEST_ID = "renga.request_id"  # its place in the ASGI scope
+
+Envelope = Callable[[RengaError, str], Response]  # an error and the request's id -> its response
+Envelopes = Callable[[Scope], Envelope]  # in which one the sender of a request reads errors
 
 
 def request_id_of(request: Request) -> str:
@@ -38,15 +43,19 @@ def unexpected() -> ApiError:
     return ApiError("internal server error; the server's log has more under this request_id")
 
 
-async def _renga_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RengaError)
-    return error_response(error, request_id_of(request))
+def _renga_error(envelopes: Envelopes) -> Callable[[Request, Exception], Any]:
+    async def respond(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RengaError)
+        return envelopes(request.scope)(error, request_id_of(request))
+
+    return respond
 
 
-def _http_error(paths: list[str]) -> Callable[[Request, Exception], Any]:
+def _http_error(paths: list[str], envelopes: Envelopes) -> Callable[[Request, Exception], Any]:
     async def respond(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        response = error_response(_of_status(error, request, paths), request_id_of(request))
+        found = _of_status(error, request, paths)
+        response = envelopes(request.scope)(found, request_id_of(request))
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
         return response
@@ -65,6 +74,11 @@ def _of_status(error: HTTPException, request: Request, paths: list[str]) -> Reng
     return InvalidRequest(str(error.detail)) if error.status_code < 500 else unexpected()
 
 
-def handlers(paths: list[str]) -> Mapping[Any, Callable[[Request, Exception], Any]]:
+def handlers(
+    paths: list[str], envelopes: Envelopes
+) -> Mapping[Any, Callable[[Request, Exception], Any]]:
     """Exception class -> what answers it. `paths` are the known ones, for a near miss."""
-    return {RengaError: _renga_error, HTTPException: _http_error(paths)}
+    return {
+        RengaError: _renga_error(envelopes),
+        HTTPException: _http_error(paths, envelopes),
+    }

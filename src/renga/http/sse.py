@@ -53,11 +53,16 @@ def encode_error(error: RengaError, request_id: str) -> bytes:
     return _frame("error", json.dumps(error.envelope(request_id)).encode())
 
 
-def _frame(name: str, data: bytes) -> bytes:
+def data_line(data: bytes) -> bytes:
+    """An event's last line and what ends it. `data` is JSON, or without characters like these."""
     if not data.isascii():
         for char, escaped in _LINE_ENDS:
             data = data.replace(char, escaped)
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+    return b"data: %b\n\n" % data
+
+
+def _frame(name: str, data: bytes) -> bytes:
+    return b"event: %b\n%b" % (name.encode(), data_line(data))
 
 
 class Form(Protocol):

@@ -141,6 +141,7 @@ from renga.types.tools import (
     ToolChoice,
     ToolSearchTool,
 )
+from renga.types.tuned import TunedRequest
 from renga.types.wire import (
     Count,
     Wire,
@@ -264,6 +265,7 @@ __all__ = [
     "ToolSearchTool",
     "ToolUseBlock",
     "ToolUseParam",
+    "TunedRequest",
     "ToolUses",
     "UNSUPPORTED_FIELDS",
     "UNSUPPORTED_TOOLS",

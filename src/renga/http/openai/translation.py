@@ -1,0 +1,311 @@
+"""OpenAI's chat request as a request of the Messages API, and its paths as those of the caller.
+
+Owns what their words mean here: system messages that stand first are the system text, later ones
+stay where they stand; results of tools are part of the user's turn behind the call; an absent limit
+is the largest there is; efforts are those of adaptive thinking. And the rule that an error names
+the field that the caller wrote, whichever rule of the path found it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jiter
+
+from renga.errors import InvalidRequest
+from renga.http.openai.requests import (
+    AssistantMessage,
+    ChatRequest,
+    NamedChoice,
+    ObjectFormat,
+    RefusalPart,
+    SchemaFormat,
+    SystemMessage,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+    ignored_in,
+)
+from renga.http.validation import parse
+from renga.types import MAX_OUTPUT_TOKENS, TunedRequest
+
+Block = dict[str, Any]
+
+EFFORTS = {"minimal": "low"}  # the least that the Messages API has; the others are the same words
+KEPT_FOR = "1h"  # the longest that a prefix is kept; they ask for half an hour, or for twelve
+
+_PATH = re.compile(r"[a-z_]+(?:\.\w+)*(?=: )")
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A request for the path. `places`: its paths by those that the caller wrote."""
+
+    request: TunedRequest
+    places: Mapping[str, str]
+    ignored: Sequence[str]
+    include_usage: bool
+
+
+def translate(body: dict[str, Any]) -> Translated:
+    """What `body` asks. Raises InvalidRequest in the caller's own paths."""
+    asked = parse(ChatRequest, body)
+    places: dict[str, str] = {}
+    conversation = _Conversation(places)
+    for at, message in enumerate(asked.messages):
+        conversation.add(message, f"messages.{at}")
+    conversation.end_turn()
+    fields = {
+        "model": asked.model,
+        "messages": conversation.messages,
+        "system": conversation.system or None,
+        "stream": bool(asked.stream),
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k,
+        "seed": asked.seed,
+        "stop_sequences": _stop(asked, places),
+        "max_tokens": _limit(asked, places),
+        "logprobs": _logprobs(asked),
+        **_tools(asked, places),
+        **_output(asked, places),
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        request = parse(TunedRequest, given)
+    except InvalidRequest as error:
+        raise in_their_words(error, places) from error
+    usage = bool(asked.stream_options and asked.stream_options.include_usage)
+    return Translated(request, places, ignored_in(body), usage)
+
+
+def in_their_words(error: InvalidRequest, places: Mapping[str, str]) -> InvalidRequest:
+    """`error` with the path that it begins with as the caller wrote it."""
+    found = _PATH.match(error.message)
+    if found is None:
+        return error
+    steps = found[0].split(".")
+    for size in range(len(steps), 0, -1):
+        place = places.get(".".join(steps[:size]))
+        if place is not None:
+            path = ".".join([place, *steps[size:]])
+            told = InvalidRequest(path + error.message[found.end() :], code=error.code)
+            return told
+    return error
+
+
+# --- the conversation -----------------------------------------------------------------------------
+
+
+@dataclass
+class _Conversation:
+    """Turns as they are made of messages, and where each of their blocks comes from."""
+
+    places: dict[str, str]
+    system: list[Block] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    _waiting: list[tuple[Block, str]] = field(default_factory=list)
+
+    def add(
+        self, message: SystemMessage | UserMessage | AssistantMessage | ToolMessage, path: str
+    ) -> None:
+        """Take the next message."""
+        match message:
+            case SystemMessage():
+                self._say(_texts(message.content, f"{path}.content"), path)
+            case UserMessage():
+                self._put("user", _texts(message.content, f"{path}.content"), path)
+            case ToolMessage():
+                self._put("user", [(_result(message), path)], path)
+            case AssistantMessage():
+                self.end_turn()
+                self._put("assistant", list(_spoken(message, path)), path)
+
+    def _say(self, blocks: list[tuple[Block, str]], path: str) -> None:
+        if self.messages:
+            self._waiting += blocks
+            return
+        for block, place in blocks:
+            self._place(f"system.{len(self.system)}", block, place)
+            self.system.append(block)
+        self.places.setdefault("system", path)
+
+    def end_turn(self) -> None:
+        """A system message may only follow a user's turn: those that waited for its end come now.
+
+        Where none came, they belong to the system text.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        if self.messages and self.messages[-1]["role"] == "user":
+            self._put("system", waiting, waiting[0][1])
+            return
+        for block, place in waiting:
+            self._place(f"system.{len(self.system)}", block, place)
+            self.system.append(block)
+
+    def _put(self, role: str, blocks: list[tuple[Block, str]], path: str) -> None:
+        if not self.messages or self.messages[-1]["role"] != role:
+            self.places[f"messages.{len(self.messages)}"] = path
+            self.messages.append({"role": role, "content": []})
+        content = self.messages[-1]["content"]
+        for block, place in blocks:
+            self._place(f"messages.{len(self.messages) - 1}.content.{len(content)}", block, place)
+            content.append(block)
+
+    def _place(self, path: str, block: Block, place: str) -> None:
+        self.places[path] = place
+        if block["type"] == "text" and place.endswith(".content"):
+            self.places[f"{path}.text"] = place  # the caller wrote a string
+        if block["type"] == "tool_use":
+            self.places[f"{path}.name"] = f"{place}.function.name"
+            self.places[f"{path}.input"] = f"{place}.function.arguments"
+        if block["type"] == "tool_result":
+            self.places[f"{path}.tool_use_id"] = f"{place}.tool_call_id"
+
+
+def _texts(
+    content: str | Sequence[TextPart | RefusalPart] | None, path: str
+) -> list[tuple[Block, str]]:
+    """The blocks of a content, each with the caller's path of it; empty texts are left out."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [({"type": "text", "text": content}, path)] if content else []
+    return [(_text(part), f"{path}.{at}") for at, part in enumerate(content)]
+
+
+def _text(part: TextPart | RefusalPart) -> Block:
+    if isinstance(part, RefusalPart):
+        return {"type": "text", "text": part.refusal}
+    block: Block = {"type": "text", "text": part.text}
+    if part.prompt_cache_breakpoint is not None:
+        block["cache_control"] = {"type": "ephemeral", "ttl": KEPT_FOR}
+    return block
+
+
+def _result(message: ToolMessage) -> Block:
+    texts = [block for block, _ in _texts(message.content, "")]
+    return {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": texts}
+
+
+def _spoken(message: AssistantMessage, path: str) -> Iterable[tuple[Block, str]]:
+    # Only a signature says that the thinking is ours; without one a model would not read it.
+    if message.reasoning_content and message.reasoning_signature:
+        yield (
+            {
+                "type": "thinking",
+                "thinking": message.reasoning_content,
+                "signature": message.reasoning_signature,
+            },
+            f"{path}.reasoning_content",
+        )
+    yield from _texts(message.content, f"{path}.content")
+    if message.refusal:
+        yield {"type": "text", "text": message.refusal}, f"{path}.refusal"
+    for at, call in enumerate(message.tool_calls or ()):
+        yield _call(call, f"{path}.tool_calls.{at}"), f"{path}.tool_calls.{at}"
+
+
+def _call(call: ToolCall, path: str) -> Block:
+    text = call.function.arguments
+    try:
+        arguments = jiter.from_json(text.encode(), allow_inf_nan=False) if text.strip() else {}
+    except ValueError as error:
+        raise InvalidRequest(f"{path}.function.arguments: it is not valid JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise InvalidRequest(f"{path}.function.arguments: Input should be a JSON object as text")
+    name = call.function.name
+    return {"type": "tool_use", "id": call.id, "name": name, "input": arguments}
+
+
+# --- the other fields -----------------------------------------------------------------------------
+
+
+def _stop(asked: ChatRequest, places: dict[str, str]) -> list[str] | None:
+    places["stop_sequences"] = "stop"
+    if isinstance(asked.stop, str):
+        places["stop_sequences.0"] = "stop"
+        return [asked.stop]
+    return asked.stop
+
+
+def _limit(asked: ChatRequest, places: dict[str, str]) -> int:
+    newer, older = asked.max_completion_tokens, asked.max_tokens
+    if newer is not None and older is not None and newer != older:
+        raise InvalidRequest(
+            f"max_completion_tokens: it is {newer} and `max_tokens` is {older}; send one of them"
+        )
+    places["max_tokens"] = "max_completion_tokens" if newer is not None else "max_tokens"
+    return newer or older or MAX_OUTPUT_TOKENS
+
+
+def _logprobs(asked: ChatRequest) -> int | None:
+    if asked.logprobs:
+        return asked.top_logprobs or 0
+    if asked.top_logprobs:
+        raise InvalidRequest("top_logprobs: it needs `logprobs` to be true")
+    return None
+
+
+def _tools(asked: ChatRequest, places: dict[str, str]) -> dict[str, Any]:
+    tools = asked.tools or []
+    for at in range(len(tools)):
+        places[f"tools.{at}"] = f"tools.{at}.function"
+        places[f"tools.{at}.input_schema"] = f"tools.{at}.function.parameters"
+    places["tool_choice.name"] = "tool_choice.function.name"
+    return {"tools": [_tool(tool) for tool in tools] or None, "tool_choice": _choice(asked)}
+
+
+def _tool(tool: Tool) -> Block:
+    function = tool.function
+    described = {} if function.description is None else {"description": function.description}
+    return {
+        "name": function.name,
+        **described,
+        "input_schema": function.parameters or {"type": "object", "properties": {}},
+        "strict": bool(function.strict),
+    }
+
+
+def _choice(asked: ChatRequest) -> Block | None:
+    choice: Block
+    match asked.tool_choice:
+        case "none":
+            return {"type": "none"}
+        case NamedChoice():
+            choice = {"type": "tool", "name": asked.tool_choice.function.name}
+        case "required":
+            choice = {"type": "any"}
+        case _:
+            choice = {"type": "auto"}
+            if asked.tool_choice is None and (not asked.tools or asked.parallel_tool_calls is None):
+                return None
+    if asked.parallel_tool_calls is False:
+        choice["disable_parallel_tool_use"] = True
+    return choice
+
+
+def _output(asked: ChatRequest, places: dict[str, str]) -> dict[str, Any]:
+    places["output_config.format"] = "response_format"
+    places["output_config.format.schema"] = "response_format.json_schema.schema"
+    places["output_config.effort"] = places["thinking"] = "reasoning_effort"
+    config: Block = {}
+    fields: dict[str, Any] = {}
+    form = asked.response_format
+    if isinstance(form, SchemaFormat) and form.json_schema.json_schema is not None:
+        config["format"] = {"type": "json_schema", "schema": form.json_schema.json_schema}
+    elif isinstance(form, SchemaFormat | ObjectFormat):
+        config["format"] = {"type": "json_object"}
+    if asked.reasoning_effort == "none":
+        fields["thinking"] = {"type": "disabled"}
+    elif asked.reasoning_effort is not None:
+        fields["thinking"] = {"type": "adaptive"}
+        config["effort"] = EFFORTS.get(asked.reasoning_effort, asked.reasoning_effort)
+    return {**fields, "output_config": config or None}
