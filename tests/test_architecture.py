@@ -41,6 +41,7 @@ LAYERS: list[list[str]] = [
     ["renga.events"],
     ["renga.diagnostics"],
     ["renga.caching"],
+    ["renga.toolkit"],
     ["renga.errors"],
     ["renga.types"],
     ["renga"],

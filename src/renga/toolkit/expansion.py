@@ -1,0 +1,168 @@
+"""A conversation as it was sent, rewritten to what a model can read.
+
+Owns three rules of the API: everything before a compaction block is gone, and its summary stands in
+its place; a search for tools that the server made is a call and its result; and a tool reference
+names a deferred tool of the request. What comes out holds texts, thinking, calls and results (of
+texts and references) alone. It is a pure function: equal beginnings stay equal beginnings. Knows no
+tokens and no templates.
+
+Source: "Compaction" and "Tool search tool" of the API's documentation, and the error codes of the
+official `anthropic` package, 2.12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from renga.errors import InvalidRequest
+from renga.toolkit.specs import references, specs_of
+from renga.types import (
+    AnyBlockParam,
+    CompactionParam,
+    FoundTools,
+    MessageParam,
+    Prompt,
+    ServerToolUseParam,
+    TextParam,
+    ToolReferenceParam,
+    ToolResultParam,
+    ToolSearchResultParam,
+    ToolUseParam,
+)
+
+Asked = TypeVar("Asked", bound=Prompt)
+
+SUMMARY: Final = "This is a summary of the conversation so far:\n\n{summary}"
+NOTHING_FOUND: Final = "No tool was found."
+
+_EXPANDED: Final = (CompactionParam, ServerToolUseParam, ToolSearchResultParam)
+
+
+def expanded(prompt: Asked) -> Asked:
+    """`prompt` without blocks that stand for something else; itself where it has none.
+
+    Raises:
+        InvalidRequest: a reference names no tool of the request, or a search lacks its result.
+    """
+    check_references(prompt)
+    if not any(isinstance(b, _EXPANDED) for m in prompt.messages for b in m.content):
+        return prompt
+    messages = [
+        written
+        for i, message in enumerate(prompt.messages)
+        for written in _written(message, f"messages.{i}.content")
+    ]
+    return prompt.model_copy(update={"messages": _after_compaction(messages)})
+
+
+def check_references(prompt: Prompt) -> None:
+    """Raise InvalidRequest where the conversation names a tool that the request does not have."""
+    known: set[str] | None = None
+    for path, reference in references(prompt):
+        if known is None:
+            known = {spec.name for spec in specs_of(prompt)}
+        if reference.tool_name not in known:
+            raise InvalidRequest(
+                f"{path}.tool_name: Tool reference '{reference.tool_name}' has no corresponding "
+                "tool definition",
+                code="tool_reference_unresolved",
+            )
+
+
+# --- searches -------------------------------------------------------------------------------------
+
+
+def _written(message: MessageParam, path: str) -> Iterator[MessageParam]:
+    """`message` as the turns that it holds: a search is a call, its result is the user's turn."""
+    held: list[AnyBlockParam] = []
+    called: ServerToolUseParam | None = None
+    for i, block in enumerate(message.content):
+        if isinstance(block, ToolSearchResultParam):
+            if called is None or called.id != block.tool_use_id:
+                raise InvalidRequest(
+                    f"{path}.{i}.tool_use_id: '{block.tool_use_id}' is no `server_tool_use` just "
+                    "before it"
+                )
+            yield _message("assistant", held)
+            yield _message("user", [_result(block)])
+            held, called = [], None
+            continue
+        if called is not None:
+            break
+        if isinstance(block, ServerToolUseParam):
+            called = block
+            held.append(_call(block))
+        else:
+            held.append(block)
+    if called is not None:
+        raise InvalidRequest(
+            f"{path}: `server_tool_use` '{called.id}' was found without its "
+            "`tool_search_tool_result` immediately after"
+        )
+    if held or not message.content:
+        yield message.model_copy(update={"content": held})
+
+
+def _message(role: str, content: Sequence[AnyBlockParam]) -> MessageParam:
+    return MessageParam.model_construct(role=role, content=list(content))
+
+
+def _call(block: ServerToolUseParam) -> ToolUseParam:
+    return ToolUseParam.model_construct(
+        type="tool_use",
+        id=block.id,
+        name=block.name,
+        input=block.input,
+        cache_control=block.cache_control,
+    )
+
+
+def _result(block: ToolSearchResultParam) -> ToolResultParam:
+    found = block.content
+    content: list[TextParam | ToolReferenceParam]
+    if isinstance(found, FoundTools):
+        content = list(found.tool_references) or [TextParam(text=NOTHING_FOUND)]
+    else:
+        content = [TextParam(text=found.error_message or found.error_code)]
+    return ToolResultParam.model_construct(
+        type="tool_result",
+        tool_use_id=block.tool_use_id,
+        content=content,
+        is_error=not isinstance(found, FoundTools),
+        cache_control=block.cache_control,
+    )
+
+
+# --- compaction -----------------------------------------------------------------------------------
+
+
+def _after_compaction(messages: Sequence[MessageParam]) -> list[MessageParam]:
+    """The newest summary as the user's first words, and what follows it; failed ones are left."""
+    for i in range(len(messages) - 1, -1, -1):
+        content = messages[i].content
+        for j in range(len(content) - 1, -1, -1):
+            block = content[j]
+            if isinstance(block, CompactionParam) and block.content is not None:
+                rest = messages[i].model_copy(update={"content": _kept(content[j + 1 :])})
+                summary = _message("user", [summary_text(block)])
+                behind = [_without_failed(message) for message in messages[i + 1 :]]
+                return [summary, *([rest] if rest.content else []), *behind]
+    return [_without_failed(message) for message in messages]
+
+
+def summary_text(block: CompactionParam) -> TextParam:
+    """A summary as the model reads it, with the mark of its block."""
+    text = SUMMARY.format(summary=block.content)
+    return TextParam(text=text, cache_control=block.cache_control)
+
+
+def _kept(content: Sequence[AnyBlockParam]) -> list[AnyBlockParam]:
+    return [block for block in content if not isinstance(block, CompactionParam)]
+
+
+def _without_failed(message: MessageParam) -> MessageParam:
+    kept = _kept(message.content)
+    if len(kept) == len(message.content):
+        return message
+    return message.model_copy(update={"content": kept})
