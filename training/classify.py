@@ -92,16 +92,34 @@ def listing(
         mark = rng.choice((": ", ": ", " - ", " = ", " -> "))
         head = rng.choice(("- ", "", "* "))
         return f"{name}:\n" + "\n".join(f"{head}{label}{mark}{notes[label]}" for label in labels)
-    form = rng.randrange(8)
-    if form <= 2:
-        return f"{name}: " + ", ".join(labels)
-    if form <= 4:
-        return f"{name}:\n" + "\n".join(f"- {label}" for label in labels)
-    if form == 5:
-        return f"{name}: " + json.dumps(list(labels))
-    if form == 6:
-        return f"{name}:\n" + "\n".join(f"{n}. {label}" for n, label in enumerate(labels, 1))
-    return f"{name}: " + " | ".join(labels)
+    return f"{name}:{_block(rng, labels)}"
+
+
+def _inline(rng: Random, labels: Sequence[str]) -> str:
+    """The labels within a line: after commas, in quotes, as JSON, with a last "or"."""
+    form = rng.choices(range(7), (12, 3, 3, 2, 2, 1, 1))[0]
+    if form == 0:
+        return ", ".join(labels)
+    if form == 1:
+        return ", ".join(f'"{label}"' for label in labels)
+    if form == 2:
+        return json.dumps(list(labels), ensure_ascii=False)
+    if form == 3:
+        return ", ".join(labels[:-1]) + f" or {labels[-1]}"
+    if form == 4:
+        return " | ".join(labels)
+    return (" / " if form == 5 else "; ").join(labels)
+
+
+def _block(rng: Random, labels: Sequence[str]) -> str:
+    """The labels behind a heading's colon: within the line, or one on each line below."""
+    form = rng.choices(range(9), (8, 5, 3, 2, 2, 1, 1, 1, 1))[0]
+    if form == 0:
+        return " " + _inline(rng, labels)
+    if form == 8:
+        return "\n" + ",\n".join(json.dumps(label, ensure_ascii=False) for label in labels)
+    heads = ("- {}", "{}", "{n}. {}", "* {}", "- `{}`", '- "{}"', "{n}) {}")
+    return "\n" + "\n".join(heads[form - 1].format(x, n=n) for n, x in enumerate(labels, 1))
 
 
 def _shown(rng: Random, noun: str, text: str) -> str:
@@ -130,9 +148,9 @@ def _one_prompt(
     if notes and form in (0, 5, 6, 7):
         form = rng.randint(1, 3)
     if form == 0 and not task.endswith("?"):
-        return f"{task}: {', '.join(labels)}.", f"{shown}"
+        return f"{task}: {_inline(rng, labels)}.", f"{shown}"
     if form in (6, 7) and not task.endswith("?"):
-        return f"{task}: {', '.join(labels)}.{rng.choice((' ', chr(10)))}{only}", shown
+        return f"{task}: {_inline(rng, labels)}.{rng.choice((' ', chr(10)))}{only}", shown
     if form == 1:
         return f"{task}{stop} {only}\n\n{listing(rng, labels, kinds.capitalize(), notes)}", shown
     if form == 2:
@@ -143,7 +161,7 @@ def _one_prompt(
         return f"{listed}\n\n{task}{stop} {only}", shown
     if form == 4:
         return f"{task}{stop}\n\n{listing(rng, labels, 'The ' + kinds + ' are', notes)}", shown
-    return f"{task}{stop} {only} {kinds.capitalize()}: {', '.join(labels)}", shown
+    return f"{task}{stop} {only} {kinds.capitalize()}: {_inline(rng, labels)}", shown
 
 
 def classification(

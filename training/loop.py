@@ -19,7 +19,7 @@ from torch import Tensor
 from training.batch import Rows, losses
 from training.crew import Crew
 from training.model import Decoder, Shape
-from training.optimizer import Optimizer, Rates
+from training.optimizer import Kinship, Optimizer, Rates
 from training.seeding import seed_copying
 
 
@@ -73,17 +73,27 @@ LONGEST_STEP = 60.0
 class Run:
     """One training run in a folder: its weights, optimizer state and progress."""
 
-    def __init__(self, shape: Shape, plan: Plan, folder: Path, rates: Rates | None = None) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        plan: Plan,
+        folder: Path,
+        rates: Rates | None = None,
+        kin: tuple[Sequence[int], Sequence[int]] | None = None,
+    ) -> None:
         torch.manual_seed(plan.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.plan, self.folder, self.shape = plan, folder, shape
         self.model = Decoder(shape, plan.seed).to(self.device)
-        self.optimizer = Optimizer(self.model, rates or Rates())
+        kinship = None
+        if kin is not None:
+            kinship = Kinship(*(torch.tensor(numbers, device=self.device) for numbers in kin))
+        if plan.seeded and not self.saved.exists():
+            seed_copying(self.model, plan.seed, kinship)
+        self.optimizer = Optimizer(self.model, rates or Rates(), kinship)
         self.progress = Progress()
         if self.saved.exists():
             self._load()
-        elif plan.seeded:
-            seed_copying(self.model, plan.seed)
         self._body: Callable[..., Tensor] = self.model.model
         self._crew: Crew | None = None
         if plan.workers and self.device.type == "cpu":

@@ -103,7 +103,8 @@ def write_rows(recipe: Recipe) -> None:
 
 def train(recipe: Recipe) -> None:
     """Train, or go on where a killed run stopped. Raises Interrupted when told to stop."""
-    run = Run(recipe.size.shape, recipe.size.plan, recipe.work / "run")
+    kin = vocabulary.kinship(vocabulary.load(recipe.vocabulary), recipe.size.shape.vocab)
+    run = Run(recipe.size.shape, recipe.size.plan, recipe.work / "run", kin=kin)
     stages = [(stage.start, Rows(recipe.rows(n))) for n, stage in enumerate(mixture.STAGES)]
     try:
         done = run.train(stages, time.monotonic, recipe.log, recipe.stop)

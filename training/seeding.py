@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from training.model import Attention, Decoder
+from training.optimizer import Kinship
 
 SPREAD = 0.5
 """Of the embeddings. Muon moves every matrix at one pace, so the residual stream must be large enough
@@ -22,6 +23,9 @@ CONSTANT = 2.5
 
 FINAL_SCALE = 0.05
 """Of the last norm: keeps the logits of such large, tied embeddings small at first."""
+
+FORM_SHARE = 0.4
+"""How large what a word's form adds to its embedding is beside the word's own part."""
 
 NEAR_PAIRS = 10
 """Fast-turning pairs of a head's dimensions: they tell one place from the next."""
@@ -75,9 +79,10 @@ def _brings(attention: Attention, head: int, content: Tensor, part: int) -> None
 
 
 @torch.no_grad()
-def seed_copying(model: Decoder, seed: int) -> None:
+def seed_copying(model: Decoder, seed: int, kin: Kinship | None = None) -> None:
     """Set embeddings and attention of a fresh model so that it repeats what it saw before.
 
+    With `kin`, forms of one word begin alike but for a part that is the form's.
     Raises ValueError where the shape has shared key heads or no room for the notes.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -90,6 +95,13 @@ def seed_copying(model: Decoder, seed: int) -> None:
     kept = shape.width - shape.head_dim
     table = model.model.embed_tokens.weight
     table.normal_(0.0, SPREAD, generator=generator)
+    if kin is not None:
+        looks = (
+            torch.randn(int(kin.forms.max()) + 1, shape.width, generator=generator)
+            * SPREAD
+            * FORM_SHARE
+        )
+        table.copy_(table[kin.bases] + looks.to(table.device)[kin.forms])
     table[:, 0], table[:, kept:] = CONSTANT, 0.0
     wide = torch.randn(kept - 1, shape.width - kept, generator=generator)
     content = torch.zeros(shape.width - kept, kept)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from training.chat import END_OF_TEXT, SPECIALS, TURN_END
+from training.chat import END_OF_TEXT, MARKS, SPECIALS, TURN_END
 
 TEMPLATE = (
     "{% macro listed() %}{{ '<tools>' }}"
@@ -52,28 +53,132 @@ TEMPLATE = (
 )
 
 
-def learn(texts: Iterable[str], size: int) -> Tokenizer:
-    """A tokenizer of `size` entries in all, learned from `texts` (special tokens first)."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+FORMS = 4
+"""In which a word comes: as it is, with a capital, behind a blank, and both."""
+
+BLANK = "\u0120"
+"""How byte-level BPE writes a blank."""
+
+CONTRACTIONS = ("s", "t", "m", "d", "re", "ve", "ll")
+"""What the pre-tokenizer cuts off together with an apostrophe."""
+
+Merge = tuple[str, str]
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def forms(piece: str) -> tuple[str, ...]:
+    """A lower-case piece in all its forms, the longest first.
+
+    First because the merge at a word's start must come before the same merge further on, as it does
+    where the word is bare ("a" in " aaa").
+    """
+    return (BLANK + _capital(piece), BLANK + piece, _capital(piece), piece)
+
+
+def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
-    specials = [AddedToken(text, special=True, normalized=False) for text in SPECIALS]
-    plain = (re.sub("|".join(map(re.escape, SPECIALS)), "", text) for text in texts)
-    tokenizer.train_from_iterator(
-        plain,
-        trainers.BpeTrainer(
-            vocab_size=size,
-            special_tokens=specials,
-            show_progress=False,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        ),
+
+
+def _trained(counted: Mapping[str, int], alphabet: Sequence[str], count: int) -> list[Merge]:
+    """The first `count` merges that BPE learns from words, each with how often it stands."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + count, show_progress=False, initial_alphabet=list(alphabet)
     )
+    tokenizer.train_from_iterator((f"{w} " * n for w, n in counted.items()), trainer)
+    found = json.loads(tokenizer.to_str())["model"]["merges"]
+    return [tuple(m) for m in found]
+
+
+def _counted(texts: Iterable[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """How often each word stands in texts, without case, and each run of marks and white space."""
+    words: Counter[str] = Counter()
+    marks: Counter[str] = Counter()
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    for text in texts:
+        plain = re.sub("|".join(map(re.escape, SPECIALS)), "", text)
+        words.update(word.lower() for word in re.findall("[A-Za-z][a-z]*", plain))
+        marks.update(re.findall(r" ?[^\s\w]+|_+|\s+(?!\S)|\s+", plain))
+    written: Counter[str] = Counter()
+    for mark, count in marks.items():
+        written[split.pre_tokenize_str(mark)[0][0]] += count
+    return dict(words), dict(written)
+
+
+def _merges(texts: Iterable[str], room: int) -> list[Merge]:
+    """Merges that make at most `room` new tokens: for words in all their forms, then for marks."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words, marks = _counted(texts)
+    merges = [(BLANK, letter) for a in letters for letter in (a, a.upper())]
+    made = {a + b for a, b in merges}
+    for first, second in _trained(words, letters, room // FORMS):
+        if len(made) + FORMS > room * (1 - MARKS_SHARE):
+            break
+        merges += [(form, second) for form in forms(first)]
+        made.update(forms(first + second))
+    endings = [("'", ending) for ending in CONTRACTIONS if len(ending) == 1 or ending in made]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    for merge in (*endings, *_trained(marks, alphabet, room)):
+        if len(made) < room:
+            merges.append(merge)
+            made.add("".join(merge))
+    return merges
+
+
+MARKS_SHARE = 0.02
+"""The part of the merges that punctuation and white space get."""
+
+
+def learn(texts: Iterable[str], size: int) -> Tokenizer:
+    """A tokenizer of `size` entries in all, learned from `texts` (special tokens first).
+
+    A word is cut at the same places in all its forms: "play", "Play", " play" and " Play" differ in
+    their first piece alone, and a name as "PlayMusic" is the pieces of its words. So what a model
+    learns of a word in one form can hold for the others (`kinship`).
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = _merges(texts, size - len(SPECIALS) - len(alphabet))
+    tokens = dict.fromkeys((*SPECIALS, *alphabet, *(a + b for a, b in merges)))
+    numbers = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=numbers, merges=merges))
+    tokenizer.pre_tokenizer = _pre_tokenizer()
+    tokenizer.decoder = decoders.ByteLevel()
+    for text in SPECIALS:
+        shown = text in MARKS
+        token = AddedToken(text, special=not shown, normalized=False)
+        (tokenizer.add_tokens if shown else tokenizer.add_special_tokens)([token])
     return tokenizer
+
+
+def kinship(tokenizer: Tokenizer, size: int) -> tuple[list[int], list[int]]:
+    """Of each of `size` tokens, the number of the one that has its letters bare, and its form.
+
+    Forms are 0 bare, 1 capital, 2 behind a blank, 3 both; 4 is of a token that has no kin.
+    """
+    numbers = tokenizer.get_vocab()
+    bases, kinds = list(range(size)), [0] * size
+    for token, number in numbers.items():
+        bare = token.removeprefix(BLANK)
+        base = bare[:1].lower() + bare[1:]
+        if token not in SPECIALS and base in numbers:
+            bases[number] = numbers[base]
+            kinds[number] = 2 * (bare != token) + (base != bare)
+    kin = Counter(bases)
+    return bases, [
+        kind if kin[base] > 1 else ALONE for base, kind in zip(bases, kinds, strict=True)
+    ]
+
+
+ALONE = FORMS
 
 
 def write(tokenizer: Tokenizer, folder: Path, window: int) -> None:

@@ -117,6 +117,70 @@ def test_pieces_give_the_tokens_of_the_whole_text(tokenizer: Tokenizer) -> None:
         assert document.tokens == whole.ids
 
 
+@given(st.from_regex(r"[a-z]{1,14}", fullmatch=True))
+@settings(deadline=None)
+def test_a_word_is_cut_at_the_same_places_in_all_its_forms(folder: Path, word: str) -> None:
+    tokenizer = vocabulary.load(folder)
+    bare, *others = (
+        [token.removeprefix(vocabulary.BLANK).lower() for token in tokenizer.encode(form).tokens]
+        for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
+    )
+    assert others == [bare] * 3
+
+
+@given(st.lists(st.from_regex(r"[A-Z][a-z]{0,9}", fullmatch=True), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_a_name_of_joined_words_is_the_pieces_of_its_words(folder: Path, words: list[str]) -> None:
+    tokenizer = vocabulary.load(folder)
+    apart = [token for word in words for token in tokenizer.encode(word).tokens]
+    assert tokenizer.encode("".join(words)).tokens == apart
+
+
+def test_kin_are_the_forms_of_one_piece_and_nothing_else(tokenizer: Tokenizer) -> None:
+    size = tokenizer.get_vocab_size() + 3
+    bases, forms = vocabulary.kinship(tokenizer, size)
+    for number in range(tokenizer.get_vocab_size()):
+        token, base = tokenizer.id_to_token(number), tokenizer.id_to_token(bases[number])
+        if forms[number] == vocabulary.ALONE:
+            assert bases[number] == number
+        else:
+            assert token in {base[:1].upper() + base[1:], vocabulary.BLANK + base} | {
+                base,
+                vocabulary.BLANK + base[:1].upper() + base[1:],
+            }
+    assert bases[-3:] == [size - 3, size - 2, size - 1]
+    family = [tokenizer.token_to_id(token) for token in ("a", "A", "\u0120a", "\u0120A")]
+    assert [forms[n] for n in family] == [0, 1, 2, 3]
+    assert len({bases[n] for n in family}) == 1
+
+
+def test_marks_of_tools_and_thinking_are_seen_in_decoded_text(folder: Path) -> None:
+    tokenizer = vocabulary.load(folder)
+    text = "<think>\nx\n</think>\n\n<tool_call>\n{}\n</tool_call>"
+    ids = tokenizer.encode(f"{text}<|im_end|>", add_special_tokens=False).ids
+    assert len([n for n in ids if n < len(SPECIALS)]) == 5
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_thinking_and_calls_are_learned_and_results_are_not(tokenizer: Tokenizer) -> None:
+    turns = (
+        Turn("user", "2 + 3?"),
+        Turn("assistant", "", "A sum.", [Call("add", {"a": 2, "b": 3})]),
+        Turn("tool", "5"),
+        Turn("assistant", "It is 5."),
+    )
+    tool = {"name": "add", "description": "", "parameters": {}}
+    example = Example("tools", turns, tools=[tool])
+    document = shards.encode(tokenizer, [example])[0]
+    learned = [t for t, w in zip(document.tokens, document.weights, strict=True) if w]
+    assert tokenizer.decode(learned, skip_special_tokens=False) == (
+        'A sum.\n</think>\n\n<tool_call>\n{"name":"add","arguments":{"a":2,"b":3}}\n</tool_call>'
+        "<|im_end|>It is 5.<|im_end|>"
+    )
+    whole = "".join(text for text, _ in pieces(example))
+    assert document.tokens == tokenizer.encode(whole, add_special_tokens=False).ids
+
+
 def test_only_answers_and_their_ends_are_learned(tokenizer: Tokenizer) -> None:
     turns = (Turn("system", "Be kind."), Turn("user", "Hello"), Turn("assistant", "Hi there"))
     document = shards.encode(tokenizer, [Example("identity", turns)])[0]

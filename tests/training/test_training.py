@@ -23,7 +23,7 @@ from training.batch import Rows, masked
 from training.chat import Turn
 from training.loop import Plan, Progress, Run, rate_scale
 from training.model import Decoder, Shape
-from training.optimizer import orthogonal
+from training.optimizer import Kinship, Optimizer, Rates, orthogonal
 from training.recipe import SIZES, Recipe
 from training.seeding import seed_copying
 
@@ -73,6 +73,49 @@ def test_workers_side_by_side_learn_what_one_process_learns(rows: Rows, tmp_path
         crew.close()
     assert crew.progress.tokens == alone.progress.tokens
     torch.testing.assert_close(weights(crew), weights(alone), rtol=0, atol=2e-2)
+
+
+def kin_of(size: int) -> tuple[list[int], list[int]]:
+    """Tokens 20 to 23 are the forms of one word, 30 to 33 of another, all others alone."""
+    bases, forms = list(range(size)), [4] * size
+    for first in (20, 30):
+        bases[first : first + 4], forms[first : first + 4] = [first] * 4, [0, 1, 2, 3]
+    return bases, forms
+
+
+def test_what_is_learned_of_one_form_of_a_word_holds_for_the_others() -> None:
+    model = Decoder(SHAPE, seed=1)
+    table = model.model.embed_tokens.weight
+    before = table.detach().clone()
+    kin = Kinship(*(torch.tensor(numbers) for numbers in kin_of(300)))
+    optimizer = Optimizer(model, Rates(), kin)
+    assert optimizer.table is not None
+    optimizer.table.write(0.0)
+    torch.testing.assert_close(table.detach(), before)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    assert table.grad is not None
+    table.grad[21] = 1.0
+    own = optimizer.table.own.detach().clone()
+    optimizer.step(1.0)
+    moved = (table.detach() - before - (optimizer.table.own.detach() - own)).mean(1)
+    assert all(moved[n] < -0.009 for n in range(20, 24))
+    assert moved[21] < -0.018, "the form learns too"
+    assert moved[100].abs() < 1e-6
+    kept = optimizer.table.own.detach()[22] / own[22]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 - Rates().own_decay))
+
+
+def test_a_shared_table_resumes_as_it_was(rows: Rows, tmp_path: Path) -> None:
+    kin, plan = kin_of(300), dataclasses.replace(PLAN, steps=6)
+    whole = Run(SHAPE, plan, tmp_path / "whole", kin=kin)
+    whole.train([(0.0, rows)], lambda: 0.0, quiet)
+    calls = count()
+    first = Run(SHAPE, plan, tmp_path / "parts", kin=kin)
+    first.train([(0.0, rows)], lambda: 0.0, quiet, lambda: next(calls) >= 3)
+    second = Run(SHAPE, plan, tmp_path / "parts", kin=kin)
+    second.train([(0.0, rows)], lambda: 0.0, quiet)
+    torch.testing.assert_close(weights(second), weights(whole), rtol=0, atol=1e-6)
 
 
 def test_the_loss_falls(rows: Rows, tmp_path: Path) -> None:
