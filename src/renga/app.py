@@ -15,6 +15,7 @@ from pathlib import Path
 
 from renga.backends import make_backend
 from renga.backends.base import Backend
+from renga.chat.signing import Signer
 from renga.config import Config
 from renga.errors import SetupError
 from renga.gateway import Gateway, Layer
@@ -84,6 +85,7 @@ class App:
                 prices=prices,
                 clock=clock,
                 ids=ids,
+                signer=Signer.load(make_home(config.home)),
                 layers=layers,
             )
             kept = stack.pop_all()

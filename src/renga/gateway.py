@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 
-from renga import caching
+from renga import caching, thinking
 from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
+from renga.chat.signing import Signer
 from renga.diagnostics import Comparisons
 from renga.errors import ApiError, RengaError
 from renga.events import Event, MessageDelta, MessageStart, ordered
@@ -29,7 +30,10 @@ Layer = Callable[[Path], Path]
 
 
 class Gateway:
-    """The path over its parts. `layers` are read top to bottom: the first is the outermost."""
+    """The path over its parts. `layers` are read top to bottom: the first is the outermost.
+
+    Without a `signer`, what is signed here is understood only here.
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Gateway:
         prices: Mapping[str, Price],
         clock: Clock,
         ids: Ids,
+        signer: Signer | None = None,
         layers: Sequence[Layer] = (),
     ) -> None:
         self._router = router
@@ -46,6 +51,7 @@ class Gateway:
         self._prices = prices
         self._clock = clock
         self._ids = ids
+        self._signer = signer or Signer.temporary()
         self._comparisons = Comparisons()
         path: Path = self._attempt
         for layer in reversed(layers):
@@ -55,11 +61,14 @@ class Gateway:
     async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """The answer's events. Raises RengaError; closing it early cancels the work."""
         with self._answering(request, caller) as closing:
-            async with aclosing(ordered(self._path(request, caller))) as events:  # type: ignore[type-var]
+            model = caller.receipt.model
+            read = thinking.opened(request, self._signer, model)
+            answer = thinking.signed(self._path(read, caller), request, self._signer, model)
+            async with aclosing(ordered(answer)) as events:  # type: ignore[type-var]
                 async for event in events:
-                    signed = self._sign(event, request, caller)
-                    closing.see(signed)
-                    yield signed
+                    named = self._name(event, read, caller)
+                    closing.see(named)
+                    yield named
 
     async def score(self, request: ScoreRequest, caller: Caller) -> Scores:
         """The likelihoods of some continuations. Raises RengaError; cancel it to end the work.
@@ -77,7 +86,8 @@ class Gateway:
         caching.check(request)
         route = self._router.route(request)
         _note(caller, route, route.candidates[0])
-        return await route.candidates[0].count_tokens(request)
+        read = thinking.opened(request, self._signer, route.model)
+        return await route.candidates[0].count_tokens(read)
 
     async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """Innermost: one try on the first backend that can serve `request`."""
@@ -165,7 +175,7 @@ class Gateway:
         )
         receipt.cost_usd = None if cost is None else dollars(cost)
 
-    def _sign(self, event: Event, request: MessagesRequest, caller: Caller) -> Event:
+    def _name(self, event: Event, request: MessagesRequest, caller: Caller) -> Event:
         """Our id, the tier's canonical name and the diagnostics on the message, whoever made it."""
         if not isinstance(event, MessageStart):
             return event
