@@ -91,8 +91,8 @@ class BreakingGrammars(Grammars):
         self._error = error
         self._calls = calls
 
-    def compile(self, grammar: str) -> GrammarMask:
-        mask = super().compile(grammar)
+    def compile(self, grammar: str, begin: int | None = None) -> GrammarMask:
+        mask = super().compile(grammar, begin)
         allowed, left = mask.allowed, iter(range(self._calls))
 
         def breaks() -> npt.NDArray[np.bool_]:

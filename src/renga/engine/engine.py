@@ -173,7 +173,7 @@ class Engine:
         window, vocab = self._model.window, self._model.vocab
         wrong = wrong_prompt(message.prompt, window, vocab)
         if wrong is None and isinstance(message, Submit):
-            return wrong_submit(message)
+            return wrong_submit(message, vocab)
         if wrong is None and isinstance(message, Score):
             return wrong_continuations(message, window, vocab)
         return wrong
@@ -248,12 +248,17 @@ class Engine:
                 events.append(request.scored())
                 events.append(self._finish(request, "end_turn"))
             return
-        if request.added:
-            output = request.output()
-            self._output_tokens += len(output.tokens)
-            events.append(output)
+        self._say(request, events)
         if request.ended is not None:
             events.append(self._finish(request, request.ended, request.error))
+
+    def _say(self, request: Request, events: list[FromEngine]) -> None:
+        """Say what a step added to an answer, which may be the step that raised."""
+        for output in request.outputs():
+            if not request.started:
+                self._start(request, CacheUse(), events)
+            self._output_tokens += len(output.tokens)
+            events.append(output)
 
     def _start(
         self, request: Request | Scoring, cached: CacheUse, events: list[FromEngine]
@@ -278,6 +283,7 @@ class Engine:
             prompt_tokens=request.prompt_length,
             reused_tokens=request.reused,
             output_tokens=request.generated,
+            thinking_tokens=request.thinking_tokens if isinstance(request, Request) else 0,
             error=error,
         )
 
@@ -286,12 +292,8 @@ class Engine:
         sentence = f"the step failed: {type(error).__name__}: {error}"
         for id in {piece.sequence.id: None for piece in pieces}:
             request = self._requests[id]
-            if isinstance(request, Request) and request.added:
-                if not request.started:
-                    self._start(request, CacheUse(), events)
-                output = request.output()
-                self._output_tokens += len(output.tokens)
-                events.append(output)
+            if isinstance(request, Request):
+                self._say(request, events)
             events.append(self._finish(request, "error", sentence))
 
     def _starved(self) -> list[FromEngine]:

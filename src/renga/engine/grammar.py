@@ -49,8 +49,11 @@ class Grammars:
         if not known:
             self._keep(grammar, self._matcher(grammar))
 
-    def compile(self, grammar: str) -> "GrammarMask":
-        """A matcher at the beginning of that grammar (llguidance's JSON or Lark text)."""
+    def compile(self, grammar: str, begin: int | None = None) -> "GrammarMask":
+        """A matcher at the beginning of that grammar (llguidance's JSON or Lark text).
+
+        `begin` is the token that it must be able to begin with. Raises GrammarError.
+        """
         with self._lock:
             found = self._kept.get(grammar)
         if found is None:
@@ -58,6 +61,8 @@ class Grammars:
             self._keep(grammar, found)
         if isinstance(found, GrammarError):
             raise GrammarError(str(found))
+        if begin is not None and not found.validate_tokens([begin]):
+            raise GrammarError(f"grammar: it cannot begin with its trigger, token {begin}")
         return GrammarMask(found.deep_copy(), self._vocab, partial(self._forget, grammar, found))
 
     def _forget(self, grammar: str, matcher: LLMatcher) -> None:

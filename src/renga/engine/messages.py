@@ -85,12 +85,30 @@ class Breakpoint(msgspec.Struct, frozen=True, kw_only=True):
     marks: list[Mark]
 
 
+class Thinking(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that begins with thinking, which the prompt's end has opened.
+
+    `end` are the tokens that close it as the model's template writes them, for instance those of
+    `\\n</think>\\n\\n`, and `marker` is the one among them that says so. When the model writes the
+    marker the engine writes the rest of `end`; when it has thought `budget` tokens, or would end
+    the turn, all of it. Until then stop sequences, the grammar and its trigger do not apply.
+    """
+
+    end: list[int]
+    marker: int
+    budget: int | None = None
+    """Tokens, those of `end` not among them; None sets no limit but `max_tokens`."""
+
+
 class Submit(msgspec.Struct, tag="submit", kw_only=True):
     """One request. `salt` separates those who must not share blocks: the workspace.
 
-    `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text). `cache` holds
-    its breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone.
-    `logprobs` asks for each token's log probability and so many of the likeliest beside it.
+    `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text). With a
+    `trigger`, the id of the one token that it begins with, it rules from that token on: what comes
+    before is free, and so is whether it comes; from there on no stop sequence applies. `cache`
+    holds the breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone, and
+    counts thinking as well. `logprobs` asks for each token's log probability and so many of the
+    likeliest beside it.
     """
 
     id: str
@@ -104,6 +122,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     seed: int | None = None
     stop: list[str] = []
     grammar: str | None = None
+    trigger: int | None = None
+    thinking: Thinking | None = None
     lane: Lane = "interactive"
     cache: list[Breakpoint] = []
     logprobs: int | None = None
@@ -181,7 +201,7 @@ class Output(msgspec.Struct, tag="output"):
     """What one step, or a few close ones, added: every token, and the text that is certain by now.
 
     Text that may turn out to begin a stop sequence, or a character that is not complete, is held
-    back; special tokens have no text.
+    back; special tokens have no text, added ones that are not special have.
     """
 
     id: str
@@ -189,6 +209,9 @@ class Output(msgspec.Struct, tag="output"):
     text: str
     logprobs: list[Likely] | None = None
     """One for each of `tokens`, where the request asked for them."""
+    thinking: bool = False
+    """Whether all of it is thinking; else all of it is the answer. The tokens that close thinking
+    belong to it and have no text."""
 
 
 class Scored(msgspec.Struct, tag="scored"):
@@ -211,6 +234,8 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     prompt_tokens: int
     reused_tokens: int
     output_tokens: int
+    thinking_tokens: int = 0
+    """Of those, the ones of outputs that were thinking."""
     error: str | None = None
 
 

@@ -140,7 +140,9 @@ def serve(
 
 
 class Outbox:
-    """Events on their way out. Outputs of steps that follow closely become one for each request."""
+    """Events on their way out. Outputs of steps that follow closely become one for each request,
+    thinking and answer apart.
+    """
 
     def __init__(self) -> None:
         self.urgent = False
@@ -154,7 +156,9 @@ class Outbox:
             if not isinstance(event, Output):
                 self.urgent = True
                 self._events.append(event)
-            elif (before := self._outputs.get(event.id)) is not None:
+                continue
+            before = self._outputs.get(event.id)
+            if before is not None and before.thinking == event.thinking:
                 before.tokens += event.tokens
                 before.text += event.text
                 if before.logprobs is not None and event.logprobs is not None:

@@ -2,7 +2,8 @@
 
 Owned rules: a token is taken only where plain decoding, one token a step, would have taken it, so
 that neither guesses nor forced tokens change an answer; every answer ends exactly at its end token,
-stop sequence, limit, or where its grammar leaves nothing. It knows no steps and no blocks.
+stop sequence, limit, or where its grammar leaves nothing; thinking comes before all that, and knows
+the limit alone. It knows no steps and no blocks.
 """
 
 import math
@@ -16,6 +17,7 @@ from renga.engine.messages import Likely, Output, Reason, Submit
 from renga.engine.sampler import Draw, Row, log_likelihood, pick
 from renga.engine.scheduler import Sequence
 from renga.engine.text import TextStream, Vocabulary
+from renga.engine.thinking import Thought, wrong_thinking
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Request(Sequence):
         "_forced",
         "_logprobs",
         "_lookup",
-        "_new",
-        "_new_logprobs",
-        "_text",
+        "_outputs",
+        "_thought",
+        "_trigger",
+        "_vocabulary",
         "draw",
         "ended",
         "error",
@@ -66,34 +69,47 @@ class Request(Sequence):
         self.text = TextStream(language.vocabulary, submit.stop)
         self.grammar: GrammarMask | None = None
         if submit.grammar is not None:
-            self.grammar = language.grammars.compile(submit.grammar)
+            self.grammar = language.grammars.compile(submit.grammar, submit.trigger)
+        self._vocabulary = language.vocabulary
+        self._trigger = submit.trigger
+        self._thought: Thought | None = None
+        if submit.thinking is not None:
+            self._thought = Thought(submit.thinking, language.vocabulary)
         self._end_ids = language.end_ids
         self._logprobs = submit.logprobs
         self._lookup = PromptLookup(self.tokens, draft_tokens) if draft_tokens else None
         self._forced: list[int] = []
-        self._new: list[int] = []
-        self._text = ""
-        self._new_logprobs: list[Likely] = []
+        self._outputs: list[Output] = []
 
     @property
     def plain(self) -> bool:
         """Whether the largest logit of a row is its token, whatever came before."""
-        return self.draw.greedy and self.grammar is None
+        return self.draw.greedy and self._rules is None
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Tokens produced so far that are thinking."""
+        return 0 if self._thought is None else self._thought.tokens
+
+    @property
+    def _thinks(self) -> Thought | None:
+        """The thinking that the next token belongs to."""
+        return None if self._thought is None or self._thought.over else self._thought
+
+    @property
+    def _rules(self) -> GrammarMask | None:
+        """The grammar that the next token must follow."""
+        return self.grammar if self._trigger is None and self._thinks is None else None
 
     def guess(self, room: int) -> int:
         """Set the draft of the next step, at most `room` tokens; returns how many."""
         if self._lookup is None:
             return 0
         draft = self._lookup.guess(room)
-        if draft and self.grammar is not None:
-            draft = draft[: self.grammar.valid(draft)]
+        if draft and (grammar := self._rules) is not None:
+            draft = draft[: grammar.valid(draft)]
         self.draft = draft
         return len(draft)
-
-    @property
-    def added(self) -> bool:
-        """Whether `output` has something to say."""
-        return bool(self._new or self._text)
 
     def follow(self, rows: Row, best: list[int], drafted: int) -> int:
         """Take the tokens that a step's rows give: as many as the draft had right, and one more.
@@ -126,13 +142,10 @@ class Request(Sequence):
             held += 1
         return held
 
-    def output(self) -> Output:
-        """What was added since the last call."""
-        output = Output(self.id, self._new, self._text)
-        if self._logprobs is not None:
-            output.logprobs, self._new_logprobs = self._new_logprobs, []
-        self._new, self._text = [], ""
-        return output
+    def outputs(self) -> list[Output]:
+        """What was added since the last call: thinking, the answer, both in turn, or nothing."""
+        outputs, self._outputs = self._outputs, []
+        return outputs
 
     def _take_from(self, rows: Row, best: list[int], place: int) -> bool:
         """Take the token of one row; false where the answer ends with it, or cannot go on."""
@@ -142,58 +155,104 @@ class Request(Sequence):
             token = best[place]
         else:
             try:
-                if self.grammar is not None:
-                    self.draw.allowed = self.grammar.allowed()
+                if (grammar := self._rules) is not None:
+                    self.draw.allowed = grammar.allowed()
             except GrammarError as broken:
                 self.ended, self.error = "grammar", str(broken)
-                self._text += self.text.finish()
+                self._say([], self.text.finish())
                 return False
             token = pick(rows[place], self.draw)
+        if token in self._end_ids and (thought := self._thinks) is not None and not thought.due:
+            # Whoever has thought enough to end the turn owes the answer yet.
+            thought.close()
+            token = thought.due[0]
+        likely = None
         if self._logprobs is not None:
-            self._new_logprobs.append(_likely(rows[place], token, self._logprobs))
-        self._take(token)
+            likely = _likely(rows[place], token, self._logprobs)
+        self._take(token, likely)
         return self.ended is None
 
     def _jump(self) -> bool:
-        """Take the tokens that the grammar leaves no choice about; whether there were any.
+        """Take the tokens that nothing leaves a choice about; whether there were any.
 
         They need no step. Where each token's probability is asked for, they wait for one, whose
         logits tell it; then, too, they are not drawn, so that asking changes no answer.
         """
-        if self.grammar is None or self._forced:
-            return False
-        forced = self.grammar.forced()
-        if self._logprobs is not None:
-            self._forced = forced[::-1]
-            return False
-        for token in forced:
-            if self.ended is None:
-                self._take(token)
-        return bool(forced)
+        jumped = False
+        while self.ended is None and not self._forced and (certain := self._certain()):
+            if self._logprobs is not None:
+                self._forced = certain[::-1]
+                break
+            for token in certain:
+                if self.ended is None:
+                    self._take(token)
+            jumped = True
+        return jumped
 
-    def _take(self, token: int) -> None:
+    def _certain(self) -> list[int]:
+        """The tokens that must come next, whatever the logits say; often none."""
+        if (thought := self._thinks) is not None:
+            return list(thought.due)
+        return [] if (grammar := self._rules) is None else grammar.forced()
+
+    def _take(self, token: int, likely: Likely | None = None) -> None:
         """Append a token and its text, and see whether it is the last."""
         self.tokens.append(token)
-        self._new.append(token)
+        if (thought := self._thinks) is not None:
+            text = thought.push(token)
+            self.ended = self._limit_reached()
+            if self.ended is not None:
+                text += thought.finish()
+            self._say([token], text, likely, thinking=True)
+            return
+        text = ""
         if token in self._end_ids:
             self.ended = "end_turn"
         else:
-            self._text += self.text.push(token)
+            if token == self._trigger:
+                text = self._pull_trigger()
+            text += self.text.push(token)
             self.ended = self._reason_to_end(token)
         if self.ended is not None:
-            self._text += self.text.finish()
+            text += self.text.finish()
+        self._say([token], text, likely)
+
+    def _pull_trigger(self) -> str:
+        """Let the grammar rule from here on; returns the text that was held back before."""
+        held = self.text.finish()
+        self.text = TextStream(self._vocabulary)
+        self._trigger = None
+        return held
+
+    def _say(
+        self, tokens: list[int], text: str, likely: Likely | None = None, *, thinking: bool = False
+    ) -> None:
+        """Add to what `outputs` gives next."""
+        if not (tokens or text):
+            return
+        if not self._outputs or self._outputs[-1].thinking != thinking:
+            logprobs: list[Likely] | None = None if self._logprobs is None else []
+            self._outputs.append(Output(self.id, [], "", logprobs, thinking))
+        output = self._outputs[-1]
+        output.tokens += tokens
+        output.text += text
+        if likely is not None and output.logprobs is not None:
+            output.logprobs.append(likely)
 
     def _reason_to_end(self, token: int) -> Reason | None:
         if self.text.stopped is not None:
             return "stop_sequence"
-        if self.grammar is not None:
+        if (grammar := self._rules) is not None:
             try:
-                self.grammar.accept(token)
+                grammar.accept(token)
             except GrammarError as broken:
                 self.error = str(broken)
                 return "grammar"
-            if self.grammar.complete:
+            if grammar.complete:
                 return "end_turn"
+        return self._limit_reached()
+
+    def _limit_reached(self) -> Reason | None:
         if self.generated == self.max_tokens:
             return "max_tokens"
         return "window" if len(self.tokens) >= self.limit else None
@@ -210,8 +269,16 @@ def wrong_prompt(prompt: list[int], window: int, vocab: int) -> str | None:
     return None
 
 
-def wrong_submit(submit: Submit) -> str | None:
+def wrong_submit(submit: Submit, vocab: int) -> str | None:
     """What makes a request impossible beside its prompt, as a sentence."""
+    if submit.trigger is not None and submit.grammar is None:
+        return f"trigger: {submit.trigger}; there is no grammar that begins with it"
+    if submit.thinking is not None and (wrong := wrong_thinking(submit.thinking, vocab)):
+        return wrong
+    return _wrong_draw(submit)
+
+
+def _wrong_draw(submit: Submit) -> str | None:
     if submit.max_tokens < 0:
         return f"max_tokens: {submit.max_tokens}; 0 (the prompt alone) or more is expected"
     if submit.logprobs is not None and submit.logprobs < 0:

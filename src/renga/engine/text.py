@@ -56,6 +56,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.pieces)
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens; bytes that are no whole character become U+FFFD."""
+        known = [self.pieces[token] for token in tokens if token < len(self.pieces)]
+        return b"".join(known).decode(errors="replace")
+
 
 class TextStream:
     """One answer's text as its tokens come. After `stopped` is set nothing more is wanted."""
