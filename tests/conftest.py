@@ -23,7 +23,7 @@ backends = ["script"]
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the person who runs the tests reaches them, and no test their files."""
-    for name in [n for n in os.environ if n.startswith(("RENGA_", "ANTHROPIC_"))]:
+    for name in [n for n in os.environ if n.startswith(("RENGA_", "ANTHROPIC_", "OPENAI_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RENGA_HOME", str(tmp_path / "home"))
 

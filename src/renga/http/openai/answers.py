@@ -62,6 +62,7 @@ class Choice:
 
     def __init__(self, *, created: int, reused: Callable[[], int], logprobs: bool = False) -> None:
         self.head: Json = {"id": "", "object": "", "created": created, "model": ""}
+        self.head["service_tier"] = "default"
         self.finish_reason: str | None = None
         self._reused = reused
         self._logprobs = logprobs
@@ -241,7 +242,7 @@ class Completion:
         }
         head = {**self._choice.head, "object": "chat.completion"}
         usage = self._choice.usage()
-        return _encode({**head, "choices": [choice], "usage": usage, "service_tier": "default"})
+        return _encode({**head, "choices": [choice], "usage": usage})
 
     def _message(self) -> Json:
         texts = {name: "".join(pieces) for name, pieces in self._texts.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from renga.types import MAX_MESSAGES, MAX_OUTPUT_TOKENS, Wire
@@ -115,20 +115,24 @@ Said = Annotated[
 
 
 def _string_or_parts(value: Any) -> Any:
-    if value is None or isinstance(value, str | list):
+    if isinstance(value, str | list):
         return value
     raise PydanticCustomError("content_type", "Input should be a string or a list of content parts")
 
 
-def _kind_of_content(value: Any) -> str:
-    return "list" if isinstance(value, list) else "str"
+def _kind(value: Any) -> str:
+    return "parts" if isinstance(value, list) else "string"
 
 
-Parts = Annotated[list[Text], Field(fail_fast=True)]
-Content = Annotated[str | Parts, BeforeValidator(_string_or_parts)]
-SaidContent = Annotated[
-    str | Annotated[list[Said], Field(fail_fast=True)] | None, BeforeValidator(_string_or_parts)
-]
+def _content(part: Any) -> Any:
+    """A string or a list of `part`; the one that was written is judged, and not the other too."""
+    parts = Annotated[list[part], Field(fail_fast=True)]
+    tagged = Annotated[str, Tag("string")] | Annotated[parts, Tag("parts")]
+    return Annotated[tagged, Discriminator(_kind), BeforeValidator(_string_or_parts)]
+
+
+Content = _content(Text)
+SaidContent = _content(Said)
 
 
 class Function(Wire):
@@ -154,7 +158,7 @@ class SystemMessage(Wire):
     """What the operator says."""
 
     role: Literal["system", "developer"]
-    content: Content
+    content: Content  # type: ignore[valid-type]
     name: str | None = None
 
 
@@ -162,7 +166,7 @@ class UserMessage(Wire):
     """What the user says."""
 
     role: Literal["user"]
-    content: Content
+    content: Content  # type: ignore[valid-type]
     name: str | None = None
 
 
@@ -170,7 +174,7 @@ class AssistantMessage(Wire):
     """What the model said: also as an answer of ours comes back."""
 
     role: Literal["assistant"]
-    content: SaidContent = None
+    content: SaidContent | None = None  # type: ignore[valid-type]
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = None
@@ -186,7 +190,7 @@ class ToolMessage(Wire):
     """What a tool said to a call."""
 
     role: Literal["tool"]
-    content: Content
+    content: Content  # type: ignore[valid-type]
     tool_call_id: str
     name: str | None = None
 
