@@ -40,11 +40,12 @@ LAYERS: list[list[str]] = [
     ["renga.engine.messages"],
     ["renga.config", "renga.machine"],
     ["renga.events"],
-    ["renga.diagnostics"],
+    ["renga.diagnostics", "renga.conversation"],
     ["renga.caching"],
+    ["renga.reading"],
     ["renga.toolkit"],
     ["renga.errors"],
-    ["renga.types"],
+    ["renga.types", "renga.schemas"],
     ["renga"],
 ]
 

@@ -1,17 +1,18 @@
 """THE path: every request, whoever sent it, goes through `Gateway.stream`, scores through `score`.
 
-ledger.open -> layers -> routing -> backend.stream -> order check -> ledger.close. Owns three rules:
-nothing else calls a backend; every request ends exactly once, with a closed ledger row, whatever
-happens in between; layers wrap the path with the path's own signature, and what they attempt is
-recorded under the same answer. Knows no HTTP, no keys, no engine.
+rules -> ledger.open -> layers -> routing -> backend.stream -> order check -> ledger.close. Owns
+three rules: nothing else calls a backend; every request ends exactly once, with a closed ledger
+row, whatever happens in between; layers wrap the path with the path's own signature, and what they
+attempt is recorded and charged under the same answer. Knows no HTTP, no keys, no engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from typing import TypeVar
 
-from renga import caching, thinking
+from renga import caching, conversation, thinking
 from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
 from renga.chat.signing import Signer
@@ -19,14 +20,16 @@ from renga.diagnostics import Comparisons
 from renga.errors import ApiError, RengaError
 from renga.events import Event, MessageDelta, MessageStart, ordered
 from renga.ids import Ids
+from renga.layers.base import Layer, Ways
+from renga.layers.compaction import check_signed
 from renga.ledger import Ledger, Status
 from renga.prices import Price, dollars
 from renga.routing import Route, Router
-from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, Usage
+from renga.toolkit.expansion import expanded
+from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount, Usage
 
 Clock = Callable[[], float]
-Path = Callable[[MessagesRequest, Caller], AsyncIterator[Event]]
-Layer = Callable[[Path], Path]
+Asked = TypeVar("Asked", bound=Prompt)
 
 
 class Gateway:
@@ -53,17 +56,16 @@ class Gateway:
         self._ids = ids
         self._signer = signer or Signer.temporary()
         self._comparisons = Comparisons()
-        path: Path = self._attempt
+        self._ways = Ways(self._attempt, self._count)
         for layer in reversed(layers):
-            path = layer(path)
-        self._path = path
+            self._ways = layer(self._ways)
 
     async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """The answer's events. Raises RengaError; closing it early cancels the work."""
+        read = self._read(request)
         with self._answering(request, caller) as closing:
-            model = caller.receipt.model
-            read = thinking.opened(request, self._signer, model)
-            answer = thinking.signed(self._path(read, caller), request, self._signer, model)
+            answer = self._ways.stream(read, caller)
+            answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
             async with aclosing(ordered(answer)) as events:  # type: ignore[type-var]
                 async for event in events:
                     named = self._name(event, read, caller)
@@ -75,19 +77,33 @@ class Gateway:
 
         No layers are in its way: there is no answer that they could look at.
         """
+        read = self._read(request)
         with self._answering(request, caller):
-            with self._attempting(request, caller) as (backend, attempt, _):
-                scores = await backend.score(request, attempt)
+            with self._attempting(read, caller) as (backend, attempt, _):
+                scores = await backend.score(read, attempt)
             usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
             return Scores(model=caller.receipt.model, scores=scores, usage=usage)
 
-    async def count_tokens(self, request: Prompt, caller: Caller) -> int:
+    async def count_tokens(self, request: Prompt, caller: Caller) -> TokenCount:
         """Size of the prompt in the tokens of the backend that would serve it."""
+        return await self._ways.count(self._read(request), caller)
+
+    def _read(self, request: Asked) -> Asked:
+        """What can be read of `request`: only what is ours of what came back, all of it plain.
+
+        Raises InvalidRequest where `request` breaks a rule that holds for every backend.
+        """
+        conversation.check(request)
         caching.check(request)
-        route = self._router.route(request)
+        model = self._router.route(request).model
+        check_signed(request, self._signer)
+        return expanded(thinking.opened(request, self._signer, model))
+
+    async def _count(self, prompt: Prompt, caller: Caller) -> TokenCount:
+        """Innermost: asked of the backend that would serve `prompt`."""
+        route = self._router.route(prompt)
         _note(caller, route, route.candidates[0])
-        read = thinking.opened(request, self._signer, route.model)
-        return await route.candidates[0].count_tokens(read)
+        return TokenCount(input_tokens=await route.candidates[0].count_tokens(prompt))
 
     async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """Innermost: one try on the first backend that can serve `request`."""
@@ -101,7 +117,6 @@ class Gateway:
     @contextmanager
     def _answering(self, request: Prompt, caller: Caller) -> Iterator[_Closing]:
         """The row of an answer, open from here to the end of the block, however that comes."""
-        caching.check(request)
         self._open(request, caller, self._router.route(request))
         closing = _Closing(self._clock)
         try:
@@ -126,7 +141,10 @@ class Gateway:
         receipt.ignored = backend.capabilities.ignored_in(request)
         attempt = Attempt(caller.request_id, caller.workspace, receipt.attempts, caller.service)
         self._ledger.open_attempt(
-            request_id=caller.request_id, number=attempt.number, backend=backend.name
+            request_id=caller.request_id,
+            number=attempt.number,
+            backend=backend.name,
+            layer=caller.layer,
         )
         closing = _Closing(self._clock)
         try:
@@ -136,12 +154,13 @@ class Gateway:
             closing.failed(error)
             raise
         finally:
-            receipt.tokens = attempt.tokens()
+            tokens = attempt.tokens()
+            receipt.charge(tokens, closing.status)
             self._ledger.close_attempt(
                 caller.request_id,
                 attempt.number,
                 status=closing.status,
-                tokens=receipt.tokens,
+                tokens=tokens,
                 error=closing.error,
                 first_token_at=closing.first_token_at,
             )

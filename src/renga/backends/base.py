@@ -80,6 +80,10 @@ class Capabilities:
 
     def _missing_in_blocks(self, request: Prompt) -> str | None:
         """Thinking of an earlier answer may always be left out; nothing else may."""
+        for i, message in enumerate(request.messages):
+            effort = message.output_config and message.output_config.effort
+            if effort and effort not in self.efforts:
+                return f"messages.{i}.output_config.effort"
         unread: tuple[type, ...] = () if self.tools else _CALLS
         if not self.context_editing:
             unread = (*unread, CompactionParam)
