@@ -27,6 +27,7 @@ LAYERS: list[list[str]] = [
     ["renga.http"],
     ["renga.app"],
     ["renga.gateway"],
+    ["renga.layers"],
     ["renga.thinking"],
     ["renga.routing"],
     ["renga.loading"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from renga.config import BackendConfig, Config, TierConfig
 from renga.errors import BackendFailed, InvalidRequest, NotFound, Overloaded
 from renga.events import Event, OrderError, Ping, fold_stream
 from renga.gateway import Gateway
-from renga.gateway import Path as GatewayPath
+from renga.layers.base import Layer, Ways
 from renga.ledger import AnswerRow, Ledger
 from renga.prices import load_prices
 from renga.routing import Router
@@ -159,40 +160,65 @@ def test_a_request_that_cannot_be_routed_leaves_no_row(tmp_path: Path) -> None:
     with_bench(tmp_path, use, Reply("x"))
 
 
-def twice(path: GatewayPath) -> GatewayPath:
-    """A layer that throws the first answer away and asks again."""
+def twice(below: Ways) -> Ways:
+    """A layer that makes up its mind over a first answer, and asks again."""
 
     async def stream(request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
-        await fold_stream(path(request, caller))
-        async with aclosing(path(request, caller)) as events:  # type: ignore[type-var]
+        with suppress(BackendFailed):
+            await fold_stream(below.stream(request, caller))
+        again = replace(caller, layer="twice")
+        async with aclosing(below.stream(request, again)) as events:  # type: ignore[type-var]
             async for event in events:
                 yield event
 
-    return stream
+    return Ways(stream, below.count)
 
 
-def test_a_layers_further_attempts_stand_under_the_same_answer(tmp_path: Path) -> None:
+def test_a_layers_further_attempts_stand_under_the_same_answer_and_add_up(tmp_path: Path) -> None:
     async def use(bench: Bench) -> None:
-        await fold_stream(bench.gateway.stream(ask(), caller()))
+        asked = caller()
+        await fold_stream(bench.gateway.stream(ask(), asked))
         row = await bench.row()
-        assert [(a.number, a.status) for a in row.attempts] == [(1, "ok"), (2, "ok")]
-        assert row.tokens.output == 3
+        assert [(a.number, a.status, a.layer) for a in row.attempts] == [
+            (1, "ok", None),
+            (2, "ok", "twice"),
+        ]
+        assert [(a.tokens.input, a.tokens.output) for a in row.attempts] == [(4, 3), (4, 3)]
+        assert (row.tokens.input, row.tokens.output) == (8, 6)
+        assert row.cost_pico == 8 * 1_000_000 + 6 * 5_000_000
+        assert asked.receipt.tokens == row.tokens
 
     with_bench(tmp_path, use, Reply("hello world!"), twice)
+
+
+def test_a_failed_attempt_that_another_made_up_for_is_not_charged(tmp_path: Path) -> None:
+    replies = iter([Reply("a long reply", error=BackendFailed("broke"), fail_after=2), Reply("x")])
+
+    async def run() -> None:
+        async with await Ledger.start(
+            f"sqlite:///{tmp_path / 'l.db'}", clock=lambda: NOW, instance_id="inst_1"
+        ) as ledger:
+            config = BackendConfig(name="echo", kind="scripted")
+            backend = ScriptedBackend(config, script=lambda _: next(replies))
+            bench = Bench(ledger, backend, twice)
+            await fold_stream(bench.gateway.stream(ask(), caller()))
+            row = await bench.row()
+            assert [(a.status, a.tokens.output) for a in row.attempts] == [("error", 2), ("ok", 1)]
+            assert (row.status, row.tokens.input, row.tokens.output) == ("ok", 4, 1)
+
+    asyncio.run(run())
 
 
 def test_layers_wrap_from_top_to_bottom(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def named(name: str) -> Callable[[GatewayPath], GatewayPath]:
-        def layer(path: GatewayPath) -> GatewayPath:
-            async def stream(request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
+    def named(name: str) -> Layer:
+        def layer(below: Ways) -> Ways:
+            def stream(request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
                 seen.append(name)
-                async with aclosing(path(request, caller)) as events:  # type: ignore[type-var]
-                    async for event in events:
-                        yield event
+                return below.stream(request, caller)
 
-            return stream
+            return Ways(stream, below.count)
 
         return layer
 
@@ -256,7 +282,7 @@ def test_counting_writes_no_row_and_agrees_with_the_answer(tmp_path: Path) -> No
         counted = await bench.gateway.count_tokens(ask("how long is this?"), caller(2))
         message = await fold_stream(bench.gateway.stream(ask("how long is this?"), caller()))
         await bench.ledger.flush()
-        assert counted == message.usage.input_tokens
+        assert counted.input_tokens == message.usage.input_tokens
         assert await bench.ledger.get("req_2") is None
 
     with_bench(tmp_path, use, Reply("x"))

@@ -18,9 +18,11 @@ from renga.backends.base import Backend
 from renga.chat.signing import Signer
 from renga.config import Config
 from renga.errors import SetupError
-from renga.gateway import Gateway, Layer
+from renga.gateway import Gateway
 from renga.ids import Ids, make_ids
 from renga.keys import Keys
+from renga.layers import standard
+from renga.layers.base import Layer
 from renga.ledger import Ledger
 from renga.loading import Loadable
 from renga.machine import Machine
@@ -61,7 +63,7 @@ class App:
         """Open the store and load the backends that tiers name.
 
         A backend that cannot be loaded leaves its tiers without; only where none can is there a
-        SetupError.
+        SetupError. `layers` stand below those that every server has.
         """
         ids = ids or make_ids()
         prices = load_prices(config.prices)
@@ -79,14 +81,15 @@ class App:
                 if tier in config.tiers
             }
             router = Router(tiers, config.aliases)
+            signer = Signer.load(make_home(config.home))
             gateway = Gateway(
                 router=router,
                 ledger=ledger,
                 prices=prices,
                 clock=clock,
                 ids=ids,
-                signer=Signer.load(make_home(config.home)),
-                layers=layers,
+                signer=signer,
+                layers=[*standard(ids=ids, signer=signer), *layers],
             )
             kept = stack.pop_all()
         return cls(config, ledger, keys, backends, loadables, router, gateway, ids, clock, kept)

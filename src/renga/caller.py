@@ -15,8 +15,8 @@ from renga.prices import NO_TOKENS, Service, Tokens
 class Receipt:
     """What is known of an answer while it is made.
 
-    `cost_usd` is exact, known after the end. `ignored` are fields of the request that the backend
-    accepted without effect.
+    `tokens` is what the answer is charged for so far. `cost_usd` is exact, known after the end.
+    `ignored` are fields of the request that the backend accepted without effect.
     """
 
     tier: str = ""
@@ -27,14 +27,29 @@ class Receipt:
     cost_usd: str | None = None
     attempts: int = 0
     ignored: tuple[str, ...] = ()
+    _settled: Tokens = NO_TOKENS
+
+    def charge(self, tokens: Tokens, status: str) -> None:
+        """Take what an attempt used, that ended with `status`.
+
+        Attempts of one answer add up. One that failed counts only while no other follows it: its
+        caller pays what was made when it was the end, and not for a try that was made up for.
+        """
+        self.tokens = self._settled.plus(tokens)
+        if status != "error":
+            self._settled = self.tokens
 
 
 @dataclass(frozen=True)
 class Caller:
-    """One request's origin: the workspace that isolates it, the key that sent it, its id."""
+    """One request's origin: the workspace that isolates it, the key that sent it, its id.
+
+    `layer` names the layer that asks, where it is not the caller's own request as it came.
+    """
 
     workspace: str
     request_id: str
     key_id: str | None = None
     service: Service = "standard"
+    layer: str | None = None
     receipt: Receipt = field(default_factory=Receipt)

@@ -87,6 +87,13 @@ class Tokens:
             total += count
         return total
 
+    def plus(self, other: Tokens) -> Tokens:
+        """Both together, class by class; what is unknown of one is unknown of the sum."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return Tokens(
+            **{k: None if a is None or b is None else a + b for k, (a, b) in pairs.items()}
+        )
+
 
 UNKNOWN: Final = Tokens()
 """Nothing was counted (yet)."""

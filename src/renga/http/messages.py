@@ -39,7 +39,6 @@ from renga.types import (
     MessagesRequest,
     Prompt,
     ScoreRequest,
-    TokenCount,
     ignored_fields,
 )
 
@@ -97,10 +96,9 @@ class Messages:
         """The size of a prompt."""
         admitted = await self._admit(request, CountRequest)
         counting = self._gateway.count_tokens(admitted.request, admitted.caller)
-        size = await self._running.guard(counting, request.receive)
+        count = await self._running.guard(counting, request.receive)
         headers = answer_headers(admitted.caller, admitted.ignored)
-        body = TokenCount(input_tokens=size).model_dump_json()
-        return Response(body, headers=headers, media_type=JSON)
+        return Response(count.model_dump_json(), headers=headers, media_type=JSON)
 
     async def score(self, request: Request) -> Response:
         """How likely some continuations of a prompt are."""

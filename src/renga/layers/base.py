@@ -1,0 +1,29 @@
+"""What a layer is: it takes the two ways through the server and gives them back, wrapped.
+
+Owns the signatures. A layer sees a request before a backend does and an answer before the caller
+does; what it asks of the way below is an attempt of its own under the same answer. It knows no
+backends: below a layer is a way, whatever that consists of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from renga.caller import Caller
+from renga.events import Event
+from renga.types import MessagesRequest, Prompt, TokenCount
+
+Path = Callable[[MessagesRequest, Caller], AsyncIterator[Event]]
+Count = Callable[[Prompt, Caller], Awaitable[TokenCount]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a request is answered, and how its prompt is counted."""
+
+    stream: Path
+    count: Count
+
+
+Layer = Callable[[Ways], Ways]
