@@ -15,9 +15,9 @@ from renga.caching import (
     check,
     is_marked,
     positions,
-    written_turns,
 )
 from renga.errors import InvalidRequest
+from renga.reading import written_turns
 from renga.types import CountRequest, Prompt
 
 SHORT, LONG = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
@@ -35,13 +35,13 @@ def prompt(*contents: Any, **fields: Any) -> Prompt:
 
 
 def keys(asked: Prompt) -> list[bytes]:
-    return [position.key for position in positions(written_turns(asked))]
+    return [position.key for position in positions(asked, written_turns(asked))]
 
 
 def marked(asked: Prompt) -> list[Marked]:
     turns = written_turns(asked)
     check(asked)
-    return breakpoints(asked, turns, positions(turns))
+    return breakpoints(asked, turns, positions(asked, turns))
 
 
 # --- positions ------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def marked(asked: Prompt) -> list[Marked]:
 
 def test_positions_are_the_blocks_in_the_order_system_then_messages() -> None:
     asked = prompt([text("a"), text("b")], "c", "d", system=[text("s"), text("t")])
-    assert [p.path for p in positions(written_turns(asked))] == [
+    assert [p.path for p in positions(asked, written_turns(asked))] == [
         "system.0",
         "system.1",
         "messages.0.content.0",

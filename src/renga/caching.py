@@ -1,24 +1,39 @@
-"""Prompt caching by the API's rules: what a prompt consists of, where it is marked, what is near.
+"""Prompt caching by the API's rules: where a prompt's blocks end, where it is marked, what is near.
 
-Owns: a prompt is a row of positions, its content blocks in the order system, messages, and each has
-a digest of everything up to it that the model reads, so that equal digests mean equal beginnings;
-lines that are only a client's bookkeeping are no part of it; which marks a request may carry, and
-how far behind a mark an earlier entry may lie. It knows no tokens, no lifetimes' clock and no
-entries: those are the engine's.
+Owns: a prompt is a row of positions, the ends of what `renga.reading` says that the model reads, in
+the order tools, system, messages (or system first, where a model's template writes it so); each has
+a digest of everything up to it, so that equal digests mean equal beginnings; which marks a request
+may carry, and how far behind a mark an earlier entry may lie. It knows no tokens, no lifetimes'
+clock and no entries: those are the engine's.
 
-Source: "Prompt caching" of the API's documentation.
+Sources: "Prompt caching" and "Tool use with prompt caching" of the API's documentation.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import dropwhile
 from typing import Final, Literal
 
 from renga.errors import InvalidRequest
-from renga.types import AnyBlockParam, CacheControl, Prompt, TextParam
+from renga.reading import Block, Call, Definition, Result, Thought, WrittenTurn, last_read
+from renga.toolkit.expansion import expanded
+from renga.types import (
+    CacheControl,
+    CompactionParam,
+    FoundTools,
+    Prompt,
+    ServerToolUseParam,
+    TextParam,
+    ThinkingEnabled,
+    Tool,
+    ToolReferenceParam,
+    ToolResultParam,
+    ToolSearchResultParam,
+    ToolUseParam,
+)
 
 Ttl = Literal["5m", "1h"]
 TTL_SECONDS: Final[dict[Ttl, int]] = {"5m": 300, "1h": 3600}
@@ -27,27 +42,7 @@ MOST_BREAKPOINTS: Final = 4
 LOOK_BACK: Final = 20
 """Positions at which a breakpoint looks for an entry, itself included."""
 
-# The first line of the system text of some clients; it changes with every call (lessons, 1).
-BOOKKEEPING = "x-anthropic-billing-header"
-
 _KEY_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A content block that the model reads. `path` is where the caller wrote it."""
-
-    path: str
-    text: str
-    control: CacheControl | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenTurn:
-    """Consecutive messages of one role. A message without text is a turn without blocks."""
-
-    role: str
-    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,68 +71,71 @@ class Marked:
         return range(self.at, max(self.at - LOOK_BACK, -1), -1)
 
 
-# --- what the model reads -------------------------------------------------------------------------
+# --- positions ------------------------------------------------------------------------------------
 
 
-def written_turns(prompt: Prompt) -> list[WrittenTurn]:
-    """The blocks of `prompt` that the model reads, system text first, by turns."""
-    turns: list[tuple[str, list[Block]]] = []
-    system = list(_read_system(prompt))
-    if system:
-        turns.append(("system", system))
-    for i, message in enumerate(prompt.messages):
-        read = [
-            Block(f"messages.{i}.content.{j}", text_of(block), control_of(block))
-            for j, block in enumerate(message.content)
-            if text_of(block)
-        ]
-        if turns and turns[-1][0] == message.role:
-            turns[-1][1].extend(read)
-        else:
-            turns.append((message.role, read))
-    return [WrittenTurn(role, tuple(blocks)) for role, blocks in turns]
+def positions(prompt: Prompt, turns: Sequence[WrittenTurn]) -> list[Position]:
+    """The ends of all blocks of `turns`, which are those of `prompt`, in order.
 
-
-def _read_system(prompt: Prompt) -> Iterator[Block]:
-    """System blocks without the lines of bookkeeping at their head."""
-    at_head = True
-    for i, block in enumerate(prompt.system or []):
-        text = block.text
-        if at_head:
-            text = "".join(dropwhile(_is_bookkeeping, text.splitlines(keepends=True)))
-        if text:
-            at_head = False
-            yield Block(f"system.{i}", text, block.cache_control)
-
-
-def _is_bookkeeping(line: str) -> bool:
-    return line.lower().startswith(BOOKKEEPING)
-
-
-def text_of(block: AnyBlockParam) -> str:
-    """The text of a block, empty where it is of another type."""
-    return block.text if isinstance(block, TextParam) else ""
-
-
-def control_of(block: AnyBlockParam) -> CacheControl | None:
-    """The mark on a block, where its type can carry one."""
-    control: CacheControl | None = getattr(block, "cache_control", None)
-    return control
-
-
-def positions(turns: Sequence[WrittenTurn]) -> list[Position]:
-    """The ends of all blocks, in order."""
+    Thinking ends nowhere: it belongs to the block behind it. What a request says of tools' choice,
+    thinking and effort stands between the system text and the messages.
+    """
     digest = hashlib.blake2b(digest_size=_KEY_BYTES)
+    settings = _settings(prompt)
     found = []
     for i, turn in enumerate(turns):
+        if settings and not _is_head(turn):
+            _add(digest, settings)
+            settings = ()
         # Lengths keep apart what would read the same in a row: borders are part of the prompt.
         digest.update(f"<{turn.role}>".encode())
         for j, block in enumerate(turn.blocks):
-            raw = block.text.encode("utf-8", "surrogatepass")
-            digest.update(f"{len(raw)}:".encode())
-            digest.update(raw)
-            found.append(Position(block.path, i, j, digest.digest()))
+            _add(digest, _words(block))
+            if not isinstance(block, Thought):
+                found.append(Position(block.path, i, j, digest.digest()))
     return found
+
+
+def _add(digest: hashlib.blake2b, words: Sequence[str]) -> None:
+    for word in words:
+        raw = word.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(raw)}:".encode())
+        digest.update(raw)
+
+
+def _is_head(turn: WrittenTurn) -> bool:
+    """Whether a turn is the tools or the system text, not a message."""
+    return turn.role == "tools" or (
+        turn.role == "system" and turn.blocks[0].path.startswith("system.")
+    )
+
+
+def _settings(prompt: Prompt) -> tuple[str, ...]:
+    """What else than text makes messages others, in the API's table of what invalidates a cache."""
+    chosen = prompt.tool_choice
+    choice = chosen.model_dump_json() if chosen else ""
+    if chosen is None or choice == '{"type":"auto","disable_parallel_tool_use":false}':
+        choice = "auto" if prompt.tools else "none"
+    thinking: str = prompt.thinking.type if prompt.thinking else "disabled"
+    if isinstance(prompt.thinking, ThinkingEnabled):
+        thinking = str(prompt.thinking.budget_tokens)
+    effort = (prompt.output_config and prompt.output_config.effort) or "high"
+    return choice, thinking, effort
+
+
+def _words(block: Block) -> tuple[str, ...]:
+    """What there is to read in a block, so that no two kinds of blocks have the same."""
+    match block:
+        case Definition():
+            return "tool", json.dumps(block.function)
+        case Call():
+            return "call", block.id, block.name, json.dumps(block.arguments)
+        case Result():
+            return "more" if block.goes_on else "result", block.id, block.name, block.text
+        case Thought():
+            return "thinking", block.text
+        case _:
+            return "text", block.text
 
 
 # --- where it is marked ---------------------------------------------------------------------------
@@ -151,6 +149,13 @@ def check(prompt: Prompt) -> None:
     for path, block in marked:
         if isinstance(block, TextParam) and not block.text:
             raise InvalidRequest(f"{path}.text: cache_control cannot be set for empty text blocks")
+    for i, tool in enumerate(prompt.tools or []):
+        if tool.cache_control is not None and getattr(tool, "defer_loading", False):
+            raise InvalidRequest(
+                f"tools.{i}: Tool '{getattr(tool, 'name', tool.type)}' cannot have both "
+                "defer_loading=true and cache_control set. "
+                "Tools with defer_loading cannot use prompt caching."
+            )
     # The mark on the request takes a slot even where it adds nothing: so the API counts.
     count = len(marked) + (prompt.cache_control is not None)
     if count > MOST_BREAKPOINTS:
@@ -158,7 +163,7 @@ def check(prompt: Prompt) -> None:
             f"A maximum of {MOST_BREAKPOINTS} blocks with cache_control may be provided. "
             f"Found {count}."
         )
-    controls = [(f"{path}.cache_control", control_of(block)) for path, block in marked]
+    controls = [(f"{path}.cache_control", block.cache_control) for path, block in marked]
     if _automatic(prompt) is not None:
         controls.append(("cache_control", prompt.cache_control))
     _check_order([(path, ttl_of(control)) for path, control in controls])
@@ -181,24 +186,39 @@ def ttl_of(control: CacheControl | None) -> Ttl:
     return (control.ttl if control else None) or "5m"
 
 
-def _marked(prompt: Prompt) -> Iterator[tuple[str, AnyBlockParam]]:
-    """The marked blocks as they were written, with their paths, in the order of caching."""
-    for i, block in enumerate(prompt.system or []):
-        if block.cache_control is not None:
-            yield f"system.{i}", block
+_MarkableBlock = (
+    TextParam
+    | ToolUseParam
+    | ToolResultParam
+    | ServerToolUseParam
+    | ToolSearchResultParam
+    | CompactionParam
+)
+Markable = Tool | ToolReferenceParam | _MarkableBlock
+
+
+def _markable(prompt: Prompt) -> Iterator[tuple[str, Markable]]:
+    """What can carry a mark, as it was written, with its path, in the order of caching."""
+    for i, tool in enumerate(prompt.tools or []):
+        yield f"tools.{i}", tool
+    for i, text in enumerate(prompt.system or []):
+        yield f"system.{i}", text
     for i, message in enumerate(prompt.messages):
-        for j, inner in enumerate(message.content):
-            if control_of(inner) is not None:
-                yield f"messages.{i}.content.{j}", inner
+        for j, block in enumerate(message.content):
+            path = f"messages.{i}.content.{j}"
+            if isinstance(block, ToolResultParam):
+                yield from ((f"{path}.content.{k}", one) for k, one in enumerate(block.content))
+            elif isinstance(block, ToolSearchResultParam) and isinstance(block.content, FoundTools):
+                found = block.content.tool_references
+                yield from (
+                    (f"{path}.content.tool_references.{k}", one) for k, one in enumerate(found)
+                )
+            if isinstance(block, _MarkableBlock):
+                yield path, block
 
 
-def _last_read(prompt: Prompt) -> Block | None:
-    """The last block that the model reads. It looks from the end: a prompt may have a million."""
-    for i, message in reversed(list(enumerate(prompt.messages))):
-        for j, block in reversed(list(enumerate(message.content))):
-            if text_of(block):
-                return Block(f"messages.{i}.content.{j}", text_of(block), control_of(block))
-    return next(iter([*_read_system(prompt)][-1:]), None)
+def _marked(prompt: Prompt) -> Iterator[tuple[str, Markable]]:
+    return ((path, one) for path, one in _markable(prompt) if one.cache_control is not None)
 
 
 def _automatic(prompt: Prompt) -> str | None:
@@ -208,15 +228,16 @@ def _automatic(prompt: Prompt) -> str | None:
     """
     if prompt.cache_control is None:
         return None
-    last = _last_read(prompt)
+    last = last_read(expanded(prompt))
     if last is None:
         return None
-    if last.control is None:
-        return last.path
-    asked, own = ttl_of(prompt.cache_control), ttl_of(last.control)
+    path, control = last
+    if control is None:
+        return path
+    asked, own = ttl_of(prompt.cache_control), ttl_of(control)
     if asked != own:
         raise InvalidRequest(
-            f"cache_control.ttl: '{asked}' for the last block, but {last.path} is marked with "
+            f"cache_control.ttl: '{asked}' for the last block, but {path} is marked with "
             f"ttl='{own}'; accepted: the same ttl in both, or only one of the two marks"
         )
     return None
@@ -225,22 +246,37 @@ def _automatic(prompt: Prompt) -> str | None:
 def breakpoints(
     prompt: Prompt, turns: Sequence[WrittenTurn], found: Sequence[Position]
 ) -> list[Marked]:
-    """The breakpoints of a prompt that `check` accepts, in order, over its positions `found`."""
+    """The breakpoints of a prompt that `check` accepts, in order, over its positions `found`.
+
+    Where the system text stands before the tools, a mark at its end is one at theirs: it asks for
+    both.
+    """
+    controls = [
+        (at, block.control)
+        for at, position in enumerate(found)
+        if not isinstance(block := turns[position.turn].blocks[position.block], Thought)
+    ]
     automatic = _automatic(prompt)
-    marked = []
-    for at, position in enumerate(found):
-        control = turns[position.turn].blocks[position.block].control
-        if position.path == automatic:
-            control = prompt.cache_control
+    if automatic is not None:
+        last = max(at for at, position in enumerate(found) if position.path == automatic)
+        controls.append((last, prompt.cache_control))
+    marked: dict[int, Ttl] = {}
+    moved = _moved(turns)
+    for at, control in controls:
         if control is not None:
-            marked.append(Marked(at, ttl_of(control)))
-    return marked
+            place = moved.get(at, at)
+            marked[place] = "1h" if "1h" in (ttl_of(control), marked.get(place)) else "5m"
+    return [Marked(at, ttl) for at, ttl in sorted(marked.items())]
+
+
+def _moved(turns: Sequence[WrittenTurn]) -> dict[int, int]:
+    """From the position at the end of the system text to that of the tools behind it, if any."""
+    if [turn.role for turn in turns[:2]] != ["system", "tools"]:
+        return {}
+    system, tools = len(turns[0].blocks), len(turns[1].blocks)
+    return {system - 1: system + tools - 1}
 
 
 def is_marked(prompt: Prompt) -> bool:
-    """Whether `prompt` asks for caching anywhere. Quick, because most do not."""
-    if prompt.cache_control is not None:
-        return True
-    contents: list[Sequence[AnyBlockParam]] = [prompt.system or []]
-    contents += [message.content for message in prompt.messages]
-    return any(control_of(block) is not None for content in contents for block in content)
+    """Whether `prompt` asks for caching anywhere."""
+    return prompt.cache_control is not None or next(_marked(prompt), None) is not None

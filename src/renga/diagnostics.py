@@ -1,8 +1,8 @@
 """Why the prompt cache missed: a request's prompt compared with that of an earlier answer.
 
-Owns what is compared and in which order (what serves it, system text, messages), and what is kept
-for it: of each answer whose request asked for diagnostics a fingerprint of about 300 bytes, of the
-last MOST answers in all and of the last MOST_OF_A_WORKSPACE of a workspace, in memory alone. It
+Owns what is compared and in which order (what serves it, tools, system text, messages), and what is
+kept for it: of each answer whose request asked for diagnostics a fingerprint of about 300 bytes, of
+the last MOST answers in all and of the last MOST_OF_A_WORKSPACE of a workspace, in memory alone. It
 reads prompts by `renga.caching`, so that marks and bookkeeping make no difference, and it knows no
 entries: whether they are alive is what usage says.
 """
@@ -11,13 +11,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from renga.caching import positions, written_turns
+from renga.caching import positions
+from renga.reading import written_turns
 from renga.types import Diagnostics, MessagesRequest, NotCompared, PrefixChanged, Prompt, Usage
 
 MOST: Final = 10_000
 MOST_OF_A_WORKSPACE: Final = 1_000
+
+
+class _Head(NamedTuple):
+    """Digests of the tools, and of the tools with the system text behind them."""
+
+    tools: bytes
+    system: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class Fingerprint:
     """
 
     served_by: str
-    system: bytes
+    head: _Head
     blocks: int
     last: bytes
     cached: int
@@ -60,16 +68,16 @@ class Comparisons:
         """
         if request.diagnostics is None:
             return None
-        keys, system = _keys(request)
+        keys, head = _keys(request)
         previous = request.diagnostics.previous_message_id
         told = None
         if previous is not None:
             mine = self._kept.get(workspace)
             known = mine.get(previous) if mine else None
-            told = _compare(known, served_by, system, keys, usage)
+            told = _compare(known, served_by, head, keys, usage)
         cached = usage.cache_read_input_tokens + usage.cache_creation_input_tokens
         last = keys[-1] if keys else b""
-        self._keep(workspace, message, Fingerprint(served_by, system, len(keys), last, cached))
+        self._keep(workspace, message, Fingerprint(served_by, head, len(keys), last, cached))
         return told
 
     def _keep(self, workspace: str, message: str, fingerprint: Fingerprint) -> None:
@@ -88,22 +96,25 @@ class Comparisons:
                 del self._kept[name]
 
 
-def _keys(prompt: Prompt) -> tuple[list[bytes], bytes]:
-    """The digests of all positions, and the one of the system text."""
-    found = positions(written_turns(prompt))
+def _keys(prompt: Prompt) -> tuple[list[bytes], _Head]:
+    """The digests of all positions, and those of the prompt's head."""
+    found = positions(prompt, written_turns(prompt))
+    tools = [p.key for p in found if p.path.startswith("tools.")]
     system = [p.key for p in found if p.path.startswith("system.")]
-    return [p.key for p in found], system[-1] if system else b""
+    return [p.key for p in found], _Head((tools or [b""])[-1], (system or [b""])[-1])
 
 
 def _compare(
-    known: Fingerprint | None, served_by: str, system: bytes, keys: list[bytes], usage: Usage
+    known: Fingerprint | None, served_by: str, head: _Head, keys: list[bytes], usage: Usage
 ) -> Diagnostics | None:
     if known is None:
         return Diagnostics(cache_miss_reason=NotCompared(type="previous_message_not_found"))
     missed = max(0, known.cached - usage.cache_read_input_tokens)
     if known.served_by != served_by:
         reason = PrefixChanged(type="model_changed", cache_missed_input_tokens=missed)
-    elif known.system != system:
+    elif known.head.tools != head.tools:
+        reason = PrefixChanged(type="tools_changed", cache_missed_input_tokens=missed)
+    elif known.head.system != head.system:
         reason = PrefixChanged(type="system_changed", cache_missed_input_tokens=missed)
     elif known.blocks and keys[known.blocks - 1 : known.blocks] != [known.last]:
         reason = PrefixChanged(type="messages_changed", cache_missed_input_tokens=missed)

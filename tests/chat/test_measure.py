@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renga.caching import positions, written_turns
+from renga.caching import positions
 from renga.chat.render import ChatTemplate, Measured
 from renga.chat.tokenizer import TAIL, Tokenizer
+from renga.reading import written_turns
 from renga.types import CountRequest, Prompt
 from tests.chat.test_render import ORNATE
 from tests.tiny_model import SPECIAL, TEMPLATE
@@ -48,8 +49,8 @@ def prompt(turns: Sequence[Sequence[str]], system: Sequence[str] = ()) -> Prompt
 
 
 def measured(ours: ChatTemplate, asked: Prompt) -> Measured:
-    turns = written_turns(asked)
-    return ours.measure(turns, positions(turns))
+    turns = ours.read(asked)
+    return ours.measure(asked, turns, positions(asked, turns))
 
 
 def test_a_block_is_as_long_as_all_but_its_last_two_words(words: Path) -> None:
@@ -150,7 +151,7 @@ def test_lengths_never_fall_and_marks_change_no_token(
     assert found.lengths == sorted(found.lengths)
     assert found.ends == sorted(found.ends)
     assert all(0 <= n <= len(found.tokens) for n in found.lengths)
-    assert len(found.lengths) == len(positions(written_turns(asked)))
+    assert len(found.lengths) == len(positions(asked, written_turns(asked)))
 
 
 @settings(max_examples=120, deadline=None)
@@ -163,8 +164,8 @@ def test_prompts_that_begin_alike_have_equal_tokens_up_to_the_length_of_the_begi
     ours = template(words, TEMPLATES[name])
     grown = [*one[:-1], [*one[-1], *other[0]], *other[1:]]
     first, second = prompt(one, system), prompt(grown, system)
-    keys = [p.key for p in positions(written_turns(first))]
-    shared = [p.key for p in positions(written_turns(second))][: len(keys)]
+    keys = [p.key for p in positions(first, written_turns(first))]
+    shared = [p.key for p in positions(second, written_turns(second))][: len(keys)]
     assert keys == shared
     a, b = measured(ours, first), measured(ours, second)
     for length, again in zip(a.lengths, b.lengths[: len(keys)], strict=True):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from renga.chat.render import ChatTemplate, turns_of
+from renga.chat.render import ChatTemplate
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
 from renga.types import CountRequest, MessagesRequest, Prompt
@@ -59,6 +59,12 @@ def oracle(words: Path, source: str) -> PreTrainedTokenizerFast:
     )
 
 
+def said(words: Path, asked: Prompt) -> list[tuple[str, str]]:
+    """Role and content of each message that the template is given."""
+    messages, _ = template(words).conversation(asked)
+    return [(message["role"], message["content"]) for message in messages]
+
+
 CONVERSATIONS = [
     prompt(("user", "Hello")),
     prompt(("user", "Hello"), system="You are terse."),
@@ -79,7 +85,7 @@ def test_text_and_tokens_equal_those_of_transformers(
     words: Path, source: str, conversation: Prompt
 ) -> None:
     ours = template(words, source)
-    messages = [{"role": t.role, "content": t.content} for t in turns_of(conversation)]
+    messages, _ = ours.conversation(conversation)
     theirs = oracle(words, source)
     expected = theirs.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert ours.text(conversation) == expected
@@ -92,15 +98,16 @@ def test_text_and_tokens_equal_those_of_transformers(
 def test_a_final_assistant_turn_is_continued_as_transformers_does(
     words: Path, source: str, conversation: Prompt
 ) -> None:
-    messages = [{"role": t.role, "content": t.content} for t in turns_of(conversation)]
+    ours = template(words, source)
+    messages, _ = ours.conversation(conversation)
     expected = oracle(words, source).apply_chat_template(
         messages, continue_final_message=True, tokenize=False
     )
-    assert template(words, source).text(conversation) == expected
+    assert ours.text(conversation) == expected
     assert expected.endswith(messages[-1]["content"].strip())
 
 
-def test_consecutive_messages_of_one_role_are_merged() -> None:
+def test_consecutive_messages_of_one_role_are_merged(words: Path) -> None:
     merged = prompt(
         ("user", "one"),
         ("user", [{"type": "text", "text": "two"}, {"type": "text", "text": "three"}]),
@@ -108,7 +115,7 @@ def test_consecutive_messages_of_one_role_are_merged() -> None:
         ("user", "five"),
         system=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
     )
-    assert [(t.role, t.content) for t in turns_of(merged)] == [
+    assert said(words, merged) == [
         ("system", "a\n\nb"),
         ("user", "one\n\ntwo\n\nthree"),
         ("assistant", "four"),
@@ -124,20 +131,22 @@ def test_consecutive_messages_of_one_role_are_merged() -> None:
         [],
     ],
 )
-def test_bookkeeping_at_the_head_of_the_system_text_is_left_out(head: list[Any]) -> None:
+def test_bookkeeping_at_the_head_of_the_system_text_is_left_out(
+    words: Path, head: list[Any]
+) -> None:
     system = [*head, {"type": "text", "text": "Be kind."}]
-    assert turns_of(prompt(("user", "Hi"), system=system))[0].content == "Be kind."
+    assert said(words, prompt(("user", "Hi"), system=system))[0] == ("system", "Be kind.")
 
 
-def test_bookkeeping_is_left_out_of_a_string_and_only_at_its_head() -> None:
+def test_bookkeeping_is_left_out_of_a_string_and_only_at_its_head(words: Path) -> None:
     lines = "x-anthropic-billing-header: 1\nBe kind.\nx-anthropic-billing-header: 2"
-    kept = turns_of(prompt(("user", "Hi"), system=lines))[0].content
-    assert kept == "Be kind.\nx-anthropic-billing-header: 2"
+    kept = said(words, prompt(("user", "Hi"), system=lines))[0]
+    assert kept == ("system", "Be kind.\nx-anthropic-billing-header: 2")
 
 
 @pytest.mark.parametrize("system", ["", "x-anthropic-billing-header: 1", []])
-def test_an_empty_system_text_is_no_turn(system: Any) -> None:
-    assert [t.role for t in turns_of(prompt(("user", "Hi"), system=system))] == ["user"]
+def test_an_empty_system_text_is_no_turn(words: Path, system: Any) -> None:
+    assert said(words, prompt(("user", "Hi"), system=system)) == [("user", "Hi")]
 
 
 def test_an_empty_final_assistant_message_asks_for_nothing(words: Path) -> None:
@@ -183,7 +192,7 @@ def test_text_that_someone_wrote_never_becomes_a_control_token(
     assert control_tokens(ours, tokens) == control_tokens(ours, ours.tokens(plain))
     # Nothing is lost either: decoded, the tokens are the text as the oracle renders it.
     theirs = oracle(words, TEMPLATE)
-    messages = [{"role": t.role, "content": t.content} for t in turns_of(written)]
+    messages, _ = ours.conversation(written)
     expected = theirs.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert ours.text(written) == expected
     assert theirs.decode(tokens, skip_special_tokens=False) == expected

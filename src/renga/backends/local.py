@@ -52,6 +52,7 @@ from renga.events import (
 )
 from renga.machine import Machine
 from renga.models.find import ModelFolder, Sampling, check_tokenizer, find_model
+from renga.reading import is_longer
 from renga.types import (
     MAX_OUTPUT_TOKENS,
     CacheCreation,
@@ -68,7 +69,7 @@ from renga.types import (
 # Characters of a prompt, beyond which it is made into tokens beside the event loop: up to here it
 # takes about as long as a switch to a thread and a few events of other streams.
 IN_LOOP = 8_192
-PER_MESSAGE = 64  # what the template's work on one message weighs, in the same measure
+PER_MESSAGE = 64  # what the template's work on a block or a tool weighs, in the same measure
 
 # The smallest share of probability that leaves the likeliest token; the API's top_p may be 0.
 LEAST_TOP_P = 1e-9
@@ -235,9 +236,8 @@ class LocalBackend:
 
     async def _prepare(self, request: Prompt) -> Read:
         """What the engine is given of `request`; long ones are made beside the event loop."""
-        blocks = [*(b for m in request.messages for b in m.content), *(request.system or [])]
-        weight = sum(len(caching.text_of(b)) for b in blocks) + PER_MESSAGE * len(blocks)
-        if weight <= IN_LOOP and request.output_config is None:
+        short = not is_longer(request, IN_LOOP, PER_MESSAGE)
+        if short and request.output_config is None:
             return self._read(request)
         return await asyncio.to_thread(self._read, request)
 
@@ -373,11 +373,11 @@ def read_with_breakpoints(
     template: ChatTemplate, request: MessagesRequest, least: int
 ) -> tuple[list[int], list[Breakpoint]]:
     """The prompt's tokens, and its breakpoints that lie at `least` tokens or beyond."""
-    turns = caching.written_turns(request)
-    found = caching.positions(turns)
+    turns = template.read(request)
+    found = caching.positions(request, turns)
     marked = caching.breakpoints(request, turns, found)
     wanted = sorted({at for mark in marked for at in mark.looks_at})
-    measured = template.measure(turns, [found[at] for at in wanted])
+    measured = template.measure(request, turns, [found[at] for at in wanted])
     lengths = dict(zip(wanted, measured.lengths, strict=True))
     cache = [
         Breakpoint(

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
-from renga.caching import Marked, Position, Ttl, breakpoints, check, positions, written_turns
+from renga.caching import Marked, Position, Ttl, breakpoints, check, positions
 from renga.chat.render import ChatTemplate, Measured
 from renga.types import Prompt
 
@@ -92,9 +92,9 @@ def compare(template: ChatTemplate, first: Prompt, second: Prompt, least: int) -
 
 def _read(template: ChatTemplate, prompt: Prompt) -> _Side:
     check(prompt)
-    turns = written_turns(prompt)
-    found = positions(turns)
-    return _Side(found, breakpoints(prompt, turns, found), template.measure(turns, found))
+    turns = template.read(prompt)
+    found = positions(prompt, turns)
+    return _Side(found, breakpoints(prompt, turns, found), template.measure(prompt, turns, found))
 
 
 def _goes_on(one: _Side, other: _Side, shared: int) -> bool:

@@ -1,44 +1,29 @@
 """A prompt as the model reads it: its chat template, then tokens.
 
 Owns three rules: counting and inference render in this one place; what a caller wrote can never
-become a control token; and where a block ends in the tokens is measured on the prompt itself, never
-on a part of it. Templates are set up as `transformers` sets them up, which is the oracle. It knows
-no windows, no lifetimes and no engine.
+become a control token, be it text, thinking, a tool, a call or a result; and where a block ends in
+the tokens is measured on the prompt itself, never on a part of it. It knows no windows, no
+lifetimes and no engine.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, NoReturn
 
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 
-from renga.caching import Position, WrittenTurn, written_turns
+from renga.caching import Position
+from renga.chat.messages import Pen, messages_of, strings_of, tools_of
+from renga.chat.template import REFUSALS, Abilities, Message, ModelTemplate, Now
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
+from renga.reading import Call, Definition, Result, Text, WrittenTurn, written_turns
 from renga.types import Prompt
-
-# Blocks of one turn are paragraphs to the model; blocks of an answer were one text once.
-BETWEEN_BLOCKS = {"system": "\n\n", "user": "\n\n", "assistant": ""}
-
-Now = Callable[[], datetime]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Consecutive messages of one role, as one."""
-
-    role: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -57,17 +42,6 @@ class Measured:
     lengths: list[int]
 
 
-class _Generation(Extension):
-    """`{% generation %}` marks answers for training; for us its body is all there is to it."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Replace the block by its body."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
 class ChatTemplate:
     """One model's template and tokenizer. `now` is what templates that print a date see.
 
@@ -83,8 +57,7 @@ class ChatTemplate:
         now: Now = datetime.now,
     ) -> None:
         self.tokenizer = tokenizer
-        self._special = special or {}
-        self._template = _compile(source, now)
+        self._template = ModelTemplate(source, special or {}, now)
 
     @classmethod
     def load(cls, folder: Path, *, now: Now = datetime.now) -> ChatTemplate:
@@ -101,29 +74,46 @@ class ChatTemplate:
                 f"model file {file} is no chat template: {reason}", "copy the model folder again"
             ) from error
 
+    @property
+    def abilities(self) -> Abilities:
+        """What the template can express."""
+        return self._template.abilities
+
+    def read(self, prompt: Prompt) -> list[WrittenTurn]:
+        """What the model reads of `prompt`, in the order in which the template writes it."""
+        return written_turns(prompt, system_first=self.abilities.system_first)
+
+    def conversation(self, prompt: Prompt) -> tuple[list[Message], list[Message]]:
+        """Messages and tools as the template is given them, where nothing in them is a marker."""
+        turns = _asked(self.read(prompt))
+        pen = Pen(self.tokenizer)
+        return messages_of(turns, pen, self.abilities), tools_of(turns, pen)
+
     def text(self, prompt: Prompt) -> str:
         """The prompt as text. Raises InvalidRequest where the template cannot express it."""
-        text, breaker = self._render(turns_of(prompt))
+        text, breaker = self._render(prompt)
         return text.replace(breaker, "") if breaker else text
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The prompt as tokens. Raises InvalidRequest, as `text` does."""
-        return self.tokenizer.encode(*self._render(turns_of(prompt)))
+        return self.tokenizer.encode(*self._render(prompt))
 
-    def measure(self, written: Sequence[WrittenTurn], wanted: Sequence[Position]) -> Measured:
-        """The prompt as tokens, and where the positions `wanted` end in it, in their order.
+    def measure(
+        self, prompt: Prompt, turns: Sequence[WrittenTurn], wanted: Sequence[Position]
+    ) -> Measured:
+        """The prompt as tokens, and where the positions `wanted` of `turns` end, in their order.
 
-        Where the template moves a block, a position ends where the first of what follows it begins;
-        where it rewrites one because of what stands behind it, where the two forms part.
+        `turns` are what `read` gave. Where the template moves a block, a position ends where the
+        first of what follows it does; where it rewrites one because of what stands behind it, where
+        the two forms part.
         """
-        safe, breaker = self._safe(_as_read(written))
-        filled = self._fill(safe)
-        text = _until_prefill(filled, safe[-1].role, breaker)
+        asked = self._ask(turns, prompt)
+        filled = self._fill(asked)
+        text = _until_prefill(filled, asked)
+        breaker = asked.pen.breaker
         if not wanted:
             return Measured(text, breaker, self.tokenizer.encode(text, breaker), [], [])
-        marks = self.tokenizer.unused("".join(t.content for t in safe), len(wanted))
-        marked = self._fill(_with_marks(safe, breaker, written, wanted, marks))
-        ends = [min(end, len(text)) for end in _find_marks(marked, filled, marks)]
+        ends = [min(end, len(text)) for end in self._ends(asked, filled, wanted)]
         tokens, lengths = self.tokenizer.measure(text, breaker, ends)
         return Measured(text, breaker, tokens, ends, lengths)
 
@@ -132,67 +122,112 @@ class ChatTemplate:
 
         Raises InvalidRequest that names `path` for half a character.
         """
-        _check_unicode(text, path)
+        _check_unicode([(path, text)], text)
         breaker = self.tokenizer.break_for(text)
         return self.tokenizer.encode(self.tokenizer.shield(text, breaker), breaker)
 
-    def _render(self, turns: Sequence[Turn]) -> tuple[str, str | None]:
+    def _render(self, prompt: Prompt) -> tuple[str, str | None]:
         """The text, and the character that breaks markers in it, where there is one."""
-        safe, breaker = self._safe(turns)
-        return _until_prefill(self._fill(safe), safe[-1].role, breaker), breaker
+        asked = self._ask(self.read(prompt), prompt)
+        return _until_prefill(self._fill(asked), asked), asked.pen.breaker
 
-    def _safe(self, turns: Sequence[Turn]) -> tuple[Sequence[Turn], str | None]:
-        """`turns` without control tokens in them, and the character that breaks those."""
-        written = "".join(t.content for t in turns)
-        _check_unicode(written)
+    def _ask(self, turns: Sequence[WrittenTurn], prompt: Prompt) -> _Asked:
+        """What the template is to write, without control tokens in it."""
+        turns = _asked(turns)
+        if not self.abilities.tools:
+            _refuse_tools(turns)
+        strings = list(strings_of(turns))
+        written = "".join(text for _, text in strings)
+        _check_unicode(strings, written)
         prefilled = turns[-1].role == "assistant"
-        if not prefilled and not self.tokenizer.has_marker(written):
-            return turns, None
-        breaker = self.tokenizer.break_for(written)
-        safe = [Turn(t.role, self.tokenizer.shield(t.content, breaker)) for t in turns]
-        if prefilled:
-            # The same character marks the end of the turn that is to be continued.
-            safe[-1] = Turn(safe[-1].role, safe[-1].content + breaker)
-        return safe, breaker
+        breaker = None
+        if prefilled or self.tokenizer.has_marker(written):
+            breaker = self.tokenizer.break_for(written)
+        thinking = prompt.thinking is not None and prompt.thinking.type != "disabled"
+        return _Asked(turns, written, Pen(self.tokenizer, breaker), prefilled, thinking)
 
-    def _fill(self, turns: Sequence[Turn]) -> str:
-        """What the template makes of `turns`."""
+    def _fill(self, asked: _Asked) -> str:
+        """What the template makes of it."""
+        pen = asked.pen
+        messages = messages_of(asked.turns, pen, self.abilities)
+        if asked.prefilled:
+            # The character that parts control tokens also marks the end of what is to be continued.
+            messages[-1]["content"] += pen.breaker
+        tools = tools_of(asked.turns, pen)
         try:
             return self._template.render(
-                messages=[{"role": t.role, "content": t.content} for t in turns],
-                tools=None,
-                documents=None,
-                add_generation_prompt=turns[-1].role != "assistant",
-                **self._special,
+                messages, tools, answer=not asked.prefilled, thinking=asked.thinking
             )
-        except TemplateError as error:
+        except REFUSALS as error:
             raise InvalidRequest(
                 f"messages: this model's chat template refuses them: {error}"
             ) from error
 
+    def _ends(self, asked: _Asked, filled: str, wanted: Sequence[Position]) -> list[int]:
+        """Where in `filled` the positions end."""
+        marks = self.tokenizer.unused(asked.written + (asked.pen.breaker or ""), len(wanted))
+        places = {(p.turn, p.block): mark for p, mark in zip(wanted, marks, strict=True)}
+        pen = replace(asked.pen, marks=places)
+        marked = self._fill(replace(asked, pen=pen))
+        has_tools = any(turn.role == "tools" for turn in asked.turns[:2])
+        if has_tools and _without(marked, marks) != filled:
+            # A template that looks into schemas writes others where a mark is in them.
+            marked = self._fill(replace(asked, pen=replace(pen, careful=True)))
+        return _find_marks(marked, filled, marks)
 
-def turns_of(prompt: Prompt) -> list[Turn]:
-    """System text and merged messages, in order. An empty last assistant turn asks for nothing."""
-    return _as_read(written_turns(prompt))
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a template is to write. `written` is every string in `turns`."""
 
-def _as_read(written: Sequence[WrittenTurn]) -> list[Turn]:
-    turns = [Turn(t.role, BETWEEN_BLOCKS[t.role].join(b.text for b in t.blocks)) for t in written]
-    if turns[-1].role == "assistant":
-        turns = _checked_prefill(turns)
-    return turns
+    turns: Sequence[WrittenTurn]
+    written: str
+    pen: Pen
+    prefilled: bool
+    thinking: bool
 
 
 def is_prefilled(prompt: Prompt) -> bool:
     """Whether the answer is to continue text that the caller put into its mouth."""
-    return turns_of(prompt)[-1].role == "assistant"
+    return _asked(written_turns(prompt))[-1].role == "assistant"
 
 
-def _until_prefill(text: str, role: str, breaker: str | None) -> str:
+def _asked(turns: Sequence[WrittenTurn]) -> Sequence[WrittenTurn]:
+    """`turns` up to where the answer begins: an empty last assistant turn asks for nothing."""
+    last = turns[-1]
+    if last.role != "assistant":
+        return turns
+    if any(isinstance(block, Call) for block in last.blocks):
+        raise InvalidRequest("messages: the final assistant message calls a tool without a result")
+    text = "".join(block.text for block in last.blocks if isinstance(block, Text))
+    if not text.strip():
+        if len(turns) == 1 or text:
+            raise InvalidRequest(
+                "messages: final assistant content cannot be white space; leave the message out"
+            )
+        return turns[:-1]
+    if text != text.rstrip():
+        raise InvalidRequest(
+            "messages: final assistant content cannot end with trailing whitespace"
+        )
+    return turns
+
+
+def _refuse_tools(turns: Sequence[WrittenTurn]) -> None:
+    for turn in turns:
+        for block in turn.blocks:
+            if isinstance(block, Definition):
+                raise InvalidRequest("tools: this model's chat template has no tools")
+            if isinstance(block, Call | Result):
+                raise InvalidRequest(f"{block.path}: this model's chat template has no tools")
+
+
+def _until_prefill(text: str, asked: _Asked) -> str:
     """What the template wrote, up to the end of a turn that is to be continued."""
-    if role != "assistant" or breaker is None:
+    if not asked.prefilled:
         return text
-    kept, end, _ = text.rpartition(breaker)
+    assert asked.pen.breaker is not None, "it marks the end of a prefill"
+    kept, end, _ = text.rpartition(asked.pen.breaker)
     if not end:
         raise InvalidRequest(
             "messages: this model's chat template does not show the final assistant message; "
@@ -201,39 +236,8 @@ def _until_prefill(text: str, role: str, breaker: str | None) -> str:
     return kept
 
 
-def _with_marks(
-    safe: Sequence[Turn],
-    breaker: str | None,
-    written: Sequence[WrittenTurn],
-    wanted: Sequence[Position],
-    marks: Sequence[str],
-) -> list[Turn]:
-    """`safe` with a mark behind the last visible character of each block in `wanted`.
-
-    Behind the last visible one, so that a template that trims white space does so as without it.
-    """
-    marked = list(safe)
-    # From the end, so that a mark does not move the places of those before it.
-    for position, mark in zip(reversed(wanted), reversed(marks), strict=True):
-        turn, content = written[position.turn], marked[position.turn].content
-        between = len(BETWEEN_BLOCKS[turn.role])
-        sizes = [len(b.text) + between for b in turn.blocks[: position.block + 1]]
-        at = _shielded_place(safe[position.turn].content, breaker, sum(sizes) - between)
-        while at and content[at - 1].isspace():
-            at -= 1
-        if at:
-            marked[position.turn] = replace(
-                marked[position.turn], content=content[:at] + mark + content[at:]
-            )
-    return marked
-
-
-def _shielded_place(shielded: str, breaker: str | None, at: int) -> int:
-    """Where in `shielded` the first `at` characters of what it was made of end."""
-    if breaker is None:
-        return at
-    sizes = accumulate(map(len, shielded.split(breaker)))
-    return at + sum(1 for size in sizes if size < at)
+def _without(marked: str, marks: Sequence[str]) -> str:
+    return re.sub("[" + "".join(marks) + "]", "", marked)
 
 
 def _find_marks(marked: str, plain: str, marks: Sequence[str]) -> list[int]:
@@ -269,61 +273,17 @@ def _common_length(one: str, other: str) -> int:
     return least
 
 
-def _check_unicode(text: str, path: str = "messages") -> None:
+def _check_unicode(strings: Sequence[tuple[str, str]], whole: str) -> None:
     """JSON can spell halves of characters, which no tokenizer takes."""
     try:
-        text.encode()
+        whole.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest(
-            f"{path}: the text holds {text[error.start]!a}, which is half a character; "
-            "accepted: valid Unicode"
-        ) from error
-
-
-def _checked_prefill(turns: list[Turn]) -> list[Turn]:
-    last = turns[-1].content
-    if not last.strip():
-        if len(turns) == 1 or last:
-            raise InvalidRequest(
-                "messages: final assistant content cannot be white space; leave the message out"
-            )
-        return turns[:-1]
-    if last != last.rstrip():
-        raise InvalidRequest(
-            "messages: final assistant content cannot end with trailing whitespace"
-        )
-    return turns
-
-
-def _compile(source: str, now: Now) -> Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-
-    def strftime_now(form: str) -> str:
-        return now().strftime(form)
-
-    environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_refuse, strftime_now=strftime_now)
-    return environment.from_string(source)
-
-
-def _refuse(message: str) -> NoReturn:
-    """What templates call where a conversation does not suit them."""
-    raise TemplateError(message)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON without jinja2's escapes for HTML, which no model was trained on."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+        for path, text in strings:
+            if whole[error.start] in text:
+                raise InvalidRequest(
+                    f"{path}: the text holds {whole[error.start]!a}, which is half a character; "
+                    "accepted: valid Unicode"
+                ) from error
 
 
 def _special_tokens(file: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer as Encoder
 
-from renga.errors import SetupError
+from renga.errors import InvalidRequest, SetupError
 
 # Characters. Longer pieces are encoded part by part, so that a huge body costs time and not memory;
 # a window's worth of ordinary text is half of it.
@@ -32,6 +32,7 @@ CUT_WORDS = 6  # at the start of a tail, which may begin in the middle of one
 
 # Planes for private use: no text needs them, and any that occurs in the text is passed over.
 _PRIVATE = range(0xF0000, 0x10FFFE)
+_PRIVATE_ONES = re.compile(f"[{chr(_PRIVATE[0])}-{chr(_PRIVATE[-1])}]")
 
 
 class Tokenizer:
@@ -74,8 +75,15 @@ class Tokenizer:
         return self.unused(text, 1)[0]
 
     def unused(self, text: str, count: int) -> list[str]:
-        """That many characters that occur neither in `text` nor in writing."""
-        return list(islice((c for c in map(chr, _PRIVATE) if c not in text), count))
+        """That many characters that occur neither in `text` nor in writing.
+
+        Raises InvalidRequest where there are not so many.
+        """
+        taken = set(_PRIVATE_ONES.findall(text))
+        found = list(islice((c for c in map(chr, _PRIVATE) if c not in taken), count))
+        if len(found) < count:
+            raise InvalidRequest(f"messages: they have more than {len(found):,} blocks to measure")
+        return found
 
     def has_marker(self, text: str) -> bool:
         """Whether `text` holds something that `encode` would take for a control token."""
