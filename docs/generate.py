@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from renga import cli, config, errors, routing
 from renga.bench import workloads as bench
 from renga.bench.bars import BARS
-from renga.chat.schema import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
 from renga.http import versions
+from renga.http.words import FIELD_WORDS
 from renga.prices import PICO_PER_TOKEN, load_prices
 from renga.types import (
     IGNORED_FIELDS,
@@ -35,32 +35,6 @@ from renga.types import (
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = re.compile(r"(<!-- begin (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end (?P=name) -->)", re.S)
-
-FIELD_WORDS: dict[str, str] = {
-    "model": "a tier, a canonical id, a Claude name or an alias; see *Model names*",
-    "messages": "turns of `user` and `assistant`; content is a string or `text` blocks; turns of "
-    "one role in a row are one turn; a last `assistant` turn is continued",
-    "max_tokens": "0 to 128,000; 0 computes the prompt alone, to warm the cache; an answer that "
-    "reaches the model's window stops there with `model_context_window_exceeded`",
-    "system": "a string or `text` blocks",
-    "stop_sequences": "strings that end the answer and are not part of it",
-    "stream": "server-sent events instead of one JSON object",
-    "temperature": "0 to 1, API version 2023-06-01 only; absent takes the model's own default",
-    "top_p": "0 to 1, API version 2023-06-01 only",
-    "top_k": "API version 2023-06-01 only",
-    "output_config": "`format` of type `json_schema`: the answer is JSON that meets the schema, by "
-    "construction. Refused: keywords that cannot be honoured, recursion, references out of the "
-    f"schema, more than {DEEPEST} levels with references followed, patterns of over "
-    f"{LONGEST_PATTERNS:,} characters in all, `multipleOf` steps whose least common multiple is "
-    f"over {LARGEST_MULTIPLE:,}. renga's own are the types `regex` (the answer is a text that "
-    "`pattern` matches whole, in Rust's syntax, where `\\d` is any script's digit) and `choice` "
-    "(one of the strings in `choices`)",
-    "thinking": "`disabled` only",
-    "speed": "`standard` only",
-    "service_tier": "`auto` and `standard_only` are the same here",
-    "cache_control": "marks the last block; `ttl` is `5m` or `1h`; see *Prompt caching*",
-    "diagnostics": "`previous_message_id`; see *Prompt caching*",
-}
 
 NAMES = (
     "haiku",

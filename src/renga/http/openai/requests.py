@@ -231,7 +231,7 @@ class Tool(Wire):
     function: FunctionTool
 
 
-class Named(Wire):
+class FunctionName(Wire):
     """The name of a function."""
 
     name: str
@@ -243,11 +243,11 @@ Tools = Annotated[
 ]
 
 
-class NamedChoice(Wire):
+class FunctionChoice(Wire):
     """That function and no other."""
 
     type: Literal["function"]
-    function: Named
+    function: FunctionName
 
 
 _CHOICES = _CUSTOM | {"allowed_tools": "leave the others out of `tools`"}
@@ -262,7 +262,7 @@ def _choice(value: Any) -> Any:
 
 
 ToolChoice = Annotated[
-    Literal["none", "auto", "required"] | NamedChoice | None,
+    Literal["none", "auto", "required"] | FunctionChoice | None,
     BeforeValidator(_choice),
     _known("tool choice", ("function",), _CHOICES),
 ]
@@ -280,7 +280,7 @@ class ObjectFormat(Wire):
     type: Literal["json_object"]
 
 
-class NamedSchema(Wire):
+class AnswerSchema(Wire):
     """A JSON Schema; its name and its description are for people."""
 
     name: str
@@ -294,7 +294,7 @@ class SchemaFormat(Wire):
     """JSON that the schema accepts."""
 
     type: Literal["json_schema"]
-    json_schema: NamedSchema
+    json_schema: AnswerSchema
 
 
 Format = Annotated[

@@ -19,7 +19,7 @@ from renga.errors import InvalidRequest
 from renga.http.openai.requests import (
     AssistantMessage,
     ChatRequest,
-    NamedChoice,
+    FunctionChoice,
     ObjectFormat,
     RefusalPart,
     SchemaFormat,
@@ -279,7 +279,7 @@ def _choice(asked: ChatRequest) -> Block | None:
     match asked.tool_choice:
         case "none":
             return {"type": "none"}
-        case NamedChoice():
+        case FunctionChoice():
             choice = {"type": "tool", "name": asked.tool_choice.function.name}
         case "required":
             choice = {"type": "any"}
