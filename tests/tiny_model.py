@@ -14,8 +14,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from renga.engine.checkpoint import write_weights
 from renga.engine.graph import convert, random_weights
 
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TURN_END = SPECIAL.index("<|im_end|>")
+# Tokens of their own that are text all the same, as models of today have them.
+MARKS = (
+    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+    *("<think>", "</think>", "<tools>", "</tools>"),
+)
 
 TEMPLATE = """\
 {%- for message in messages -%}
@@ -63,12 +68,13 @@ def train_tokenizer(size: int = 640) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=size - len(MARKS),
         special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in MARKS])
     return tokenizer
 
 
