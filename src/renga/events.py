@@ -8,11 +8,11 @@ is the oracle of `fold`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from typing import Annotated, Any, Literal, assert_never
 
+from jiter import from_json
 from pydantic import Field
 
 from renga.errors import ApiError
@@ -305,7 +305,9 @@ class Fold:
                     update={"thinking": block.thinking + piece, "signature": signature}
                 )
             case ToolUseBlock() | ServerToolUseBlock():
-                return block.model_copy(update={"input": json.loads(piece)}) if piece else block
+                # A call that was cut has the input that is certain of it, as the SDK reads it.
+                said = from_json(piece.encode(), partial_mode=True) if piece else block.input
+                return block.model_copy(update={"input": said})
             case RedactedThinkingBlock() | ToolSearchResultBlock() | CompactionBlock():
                 return block
             case _:

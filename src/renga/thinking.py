@@ -7,7 +7,7 @@ that was not shown is the one in its signature, whatever its caller wrote into i
 models and no keys.
 
 A block that is left out keeps its place with no text in it, so that what a message about another
-block calls it stays true; empty thinking is not read (`renga.caching`).
+block calls it stays true; empty thinking is not read (`renga.reading`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import jiter
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renga.chat.forms import (
@@ -76,6 +76,7 @@ def read(*pieces: str, cut: bool = False) -> list[Part]:
 # --- cuts -----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(outputs, st.booleans(), st.data())
 def test_cuts_change_no_part(text: str, cut: bool, data: Any) -> None:
     places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
@@ -91,6 +92,7 @@ def test_every_place_to_cut_gives_the_same_parts(text: str) -> None:
         assert read(text[:place], text[place:]) == whole
 
 
+@settings(deadline=None)
 @given(outputs, st.booleans())
 def test_parts_are_in_order_and_never_empty(text: str, cut: bool) -> None:
     open_call = False
@@ -122,6 +124,7 @@ def test_arguments_are_passed_on_as_they_come() -> None:
 # --- calls ----------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.text("azAZ09_-", min_size=1, max_size=64),
     st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.text())),

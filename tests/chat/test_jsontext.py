@@ -7,7 +7,7 @@ from typing import Any
 
 import jiter
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from renga.chat.jsontext import LONGEST_NUMBER, JsonValue
@@ -38,12 +38,14 @@ def read(text: str, cuts: list[int] | None = None) -> tuple[str, str, JsonValue]
     return out, rest, value
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_json_text_is_accepted_whole(text: str) -> None:
     out, rest, value = read(text + " ")
     assert (out, rest, value.done) == (text, " ", True)
 
 
+@settings(deadline=None)
 @given(texts, st.sampled_from(["x", "}", '"', ",", "]", "\n</tool_call>"]), st.data())
 def test_the_end_is_found_however_the_text_is_cut(text: str, behind: str, data: Any) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text + behind)), max_size=6))
@@ -51,6 +53,7 @@ def test_the_end_is_found_however_the_text_is_cut(text: str, behind: str, data: 
     assert (out, rest) == (text, behind)
 
 
+@settings(deadline=None)
 @given(st.text('{}[]",:\\udD8c0eE+-.19tfnrulse \n\x01', max_size=40), st.data())
 @example('"\\ud83d\\ude00"', None)
 @example('"\\ud83d"', None)

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renga.chat.signing import KEY_FILE, VERSION, Checked, Signer, add_key
@@ -19,6 +19,7 @@ TAMPERED, FOREIGN = Checked("tampered"), Checked("foreign")
 texts = st.text(st.characters(codec=None), max_size=200)
 
 
+@settings(deadline=None)
 @given(texts, st.binary(), st.booleans())
 def test_what_was_signed_is_ours_where_it_stood(text: str, place: bytes, shown: bool) -> None:
     signature = SIGNER.sign(text, place, shown=shown)
@@ -27,6 +28,7 @@ def test_what_was_signed_is_ours_where_it_stood(text: str, place: bytes, shown: 
     assert signature.isascii()
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_a_changed_text_is_tampered_and_none_counts_where_it_was_not_shown(
     text: str, other: str
@@ -59,6 +61,7 @@ def test_a_signature_that_was_cut_or_lengthened_is_tampered(shown: bool) -> None
     assert SIGNER.check("I think", signature + "!", b"") == TAMPERED
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_what_others_signed_is_foreign(signature: str) -> None:
     assert SIGNER.check("I think", signature, b"").verdict in ("foreign", "tampered")
