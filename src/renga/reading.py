@@ -267,6 +267,11 @@ def _mark_of(block: ToolResultParam) -> CacheControl | None:
 # --- how much there is ----------------------------------------------------------------------------
 
 
+def text_of(block: AnyBlockParam) -> str:
+    """The text of a block, empty where it is of another type."""
+    return block.text if isinstance(block, TextParam) else ""
+
+
 def is_longer(prompt: Prompt, most: int, per_block: int) -> bool:
     """Whether `prompt` has more than `most` characters, where a tool or a block adds `per_block`.
 

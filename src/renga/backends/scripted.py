@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renga.backends.base import Attempt, Capabilities, Health, State, refuse
-from renga.caching import text_of
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
 from renga.events import (
@@ -29,6 +28,7 @@ from renga.events import (
     TextDelta,
 )
 from renga.machine import Machine
+from renga.reading import text_of
 from renga.types import (
     Likelihood,
     Message,
