@@ -76,7 +76,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "transformers": (),
     "anthropic": (),
     "renga.backends": ("renga.backends", "renga.app"),
-    # The protocol alone: `renga.http.health` asks each backend how it is.
+    # The protocol alone: `renga.http.health` asks each backend how it is, and both say it.
     "renga.backends.base": (
         "renga.backends",
         "renga.loading",
@@ -84,6 +84,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "renga.gateway",
         "renga.app",
         "renga.http.health",
+        "renga.http.loading",
     ),
     "renga.engine": ("renga.engine", "renga.backends.local", "renga.bench"),
     # Told from files alone: what starts nothing says which window a model would have.

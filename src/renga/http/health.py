@@ -8,15 +8,31 @@ is whatever else is missing. No key is asked for: who probes has none.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from renga.backends.base import Backend
 from renga.http.running import RETRY_SECONDS, Running
 from renga.ledger import Ledger
 from renga.routing import TIERS, Router
+
+
+class Alive(TypedDict):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(TypedDict):
+    """Whether a request would be taken, what is missing, and what each backend says of itself."""
+
+    status: Literal["ready", "not ready"]
+    missing: list[str]
+    backends: dict[str, str]
 
 
 class Health:
@@ -39,14 +55,14 @@ class Health:
 
     async def live(self, request: Request) -> Response:
         """The event loop turns."""
-        return JSONResponse({"status": "ok"})
+        return JSONResponse(Alive(status="ok"))
 
     async def ready(self, request: Request) -> Response:
         """What serves, and what is missing for it."""
         missing, unserved = self._missing(), self._unserved()
         missing += unserved
         ready = len(missing) == len(unserved) < len(TIERS)
-        body = {
+        body: Readiness = {
             "status": "ready" if ready else "not ready",
             "missing": missing,
             "backends": {name: b.health().words for name, b in self._backends.items()},

@@ -9,16 +9,35 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
+from renga.backends.base import State
 from renga.errors import NotFound, PermissionDenied, SetupError, Unavailable
 from renga.http.auth import DEFAULT_WORKSPACE, Auth
 from renga.loading import Loadable
-from renga.routing import TIERS, Router
+from renga.routing import TIERS, Router, Tier
+
+
+class BackendState(TypedDict):
+    """A backend: how it is, in a word and in a sentence, and the tiers that it serves."""
+
+    type: Literal["renga_backend"]
+    backend: str
+    kind: str
+    state: State
+    words: str
+    tiers: list[Tier]
+
+
+class BackendList(TypedDict):
+    """Every backend."""
+
+    data: list[BackendState]
 
 
 class Loading:
@@ -40,7 +59,8 @@ class Loading:
     async def list(self, request: Request) -> Response:
         """Every backend and its state."""
         await self._auth.caller(request)
-        return JSONResponse({"data": [self._described(b) for b in self._loadables.values()]})
+        found = [self._described(b) for b in self._loadables.values()]
+        return JSONResponse(BackendList(data=found))
 
     async def load(self, request: Request) -> Response:
         """Load a backend; answers when it is ready, with a 503 where it cannot be."""
@@ -75,7 +95,7 @@ class Loading:
             raise NotFound(f"backend: there is no '{name[:100]}'; {mend}")
         return found
 
-    def _described(self, backend: Loadable) -> dict[str, Any]:
+    def _described(self, backend: Loadable) -> BackendState:
         health = backend.health()
         tiers = [t for t in TIERS if backend in self._router.backends_of(t)]
         return {

@@ -7,15 +7,78 @@ not there. The columns are the ledger's.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from renga.errors import NotFound
 from renga.http.auth import Auth
 from renga.ledger import AnswerRow, AttemptRow, Ledger, Price, Tokens
+
+
+class TokenCounts(TypedDict):
+    """Tokens by class; null where nobody counted."""
+
+    input: int | None
+    cache_read: int | None
+    cache_write_5m: int | None
+    cache_write_1h: int | None
+    output: int | None
+    reused: int | None
+
+
+class PicoPrice(TypedDict):
+    """Pico-dollars for a token of each class."""
+
+    input: int
+    cache_read: int
+    cache_write_5m: int
+    cache_write_1h: int
+    output: int
+
+
+class RequestAttempt(TypedDict):
+    """One try on one backend. Times are RFC 3339."""
+
+    number: int
+    backend: str
+    layer: str | None
+    status: str
+    error: str | None
+    tokens: TokenCounts
+    opened_at: str | None
+    first_token_at: str | None
+    closed_at: str | None
+
+
+class RequestRow(TypedDict):
+    """The ledger's row of one answer. Times are RFC 3339, the exact cost is in pico-dollars."""
+
+    type: Literal["renga_request"]
+    request_id: str
+    workspace: str
+    key_id: str | None
+    tier: str
+    served_tier: str | None
+    model_requested: str
+    model: str
+    backend: str | None
+    service: str
+    status: str
+    stop_reason: str | None
+    error_type: str | None
+    tokens: TokenCounts
+    price_pico_per_token: PicoPrice
+    cost_pico: int | None
+    cost_usd: str | None
+    received_at: str | None
+    first_token_at: str | None
+    closed_at: str | None
+    notes: dict[str, Any]
+    attempts: list[RequestAttempt]
 
 
 class Requests:
@@ -41,7 +104,7 @@ class Requests:
         return JSONResponse(described(row))
 
 
-def described(row: AnswerRow) -> dict[str, Any]:
+def described(row: AnswerRow) -> RequestRow:
     """The row on the wire: times in RFC 3339, prices and the exact cost in pico-dollars."""
     return {
         "type": "renga_request",
@@ -69,7 +132,7 @@ def described(row: AnswerRow) -> dict[str, Any]:
     }
 
 
-def _attempt(row: AttemptRow) -> dict[str, Any]:
+def _attempt(row: AttemptRow) -> RequestAttempt:
     return {
         "number": row.number,
         "backend": row.backend,
@@ -83,7 +146,7 @@ def _attempt(row: AttemptRow) -> dict[str, Any]:
     }
 
 
-def _tokens(tokens: Tokens) -> dict[str, int | None]:
+def _tokens(tokens: Tokens) -> TokenCounts:
     return {
         "input": tokens.input,
         "cache_read": tokens.cache_read,
@@ -94,7 +157,7 @@ def _tokens(tokens: Tokens) -> dict[str, int | None]:
     }
 
 
-def _price(price: Price) -> dict[str, int]:
+def _price(price: Price) -> PicoPrice:
     return {
         "input": price.input,
         "cache_read": price.cache_read,

@@ -9,8 +9,9 @@ from renga.chat.schema import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
 
 FIELD_WORDS: dict[str, str] = {
     "model": "a tier, a canonical id, a Claude name or an alias; see *Model names*",
-    "messages": "turns of `user` and `assistant`; content is a string or `text` blocks; turns of "
-    "one role in a row are one turn; a last `assistant` turn is continued",
+    "messages": "turns of `user`, `assistant` and, in mid-conversation, `system`; content is a "
+    "string or blocks; turns of one role in a row are one turn; a last `assistant` turn is "
+    "continued",
     "max_tokens": "0 to 128,000; 0 computes the prompt alone, to warm the cache; an answer that "
     "reaches the model's window stops there with `model_context_window_exceeded`",
     "system": "a string or `text` blocks",
@@ -37,7 +38,6 @@ FIELD_WORDS: dict[str, str] = {
     "output_format": "the older place of `output_config.format`",
     "response_format": "`json_schema`, `json_object` or `text`, as clients of other APIs spell "
     "`output_config.format`",
-    "metadata": "accepted without effect",
     "speed": "`standard` only",
     "service_tier": "`auto` and `standard_only` are the same here",
     "cache_control": "marks the last block; `ttl` is `5m` or `1h`; see *Prompt caching*",

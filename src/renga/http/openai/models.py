@@ -7,12 +7,13 @@ stand before the others.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
+from typing_extensions import TypedDict
 
 from renga.http.auth import Auth
 from renga.http.errors import request_id_of
@@ -21,6 +22,24 @@ from renga.routing import Router
 from renga.types import ModelInfo
 
 OWNER = "renga"
+
+
+class OpenAIModel(TypedDict):
+    """A model; the last two are not OpenAI's, but what clients of local servers look for."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    context_window: int | None
+    max_output_tokens: int
+
+
+class OpenAIModelList(TypedDict):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
 
 
 class TheirRoute(Route):
@@ -50,7 +69,7 @@ class OpenAIModels:
         """All models; there are no pages."""
         await self._auth.caller(request)
         data = [described(model) for model in self._router.models()]
-        return _response({"object": "list", "data": data}, request)
+        return _response(OpenAIModelList(object="list", data=data), request)
 
     async def retrieve(self, request: Request) -> Response:
         """One model, by its id or by any name that resolves to it."""
@@ -58,8 +77,8 @@ class OpenAIModels:
         return _response(described(self._router.model(request.path_params["name"])), request)
 
 
-def described(model: ModelInfo) -> dict[str, Any]:
-    """`model` in OpenAI's words, with what clients of local servers look for beside them."""
+def described(model: ModelInfo) -> OpenAIModel:
+    """`model` in OpenAI's words."""
     return {
         "id": model.id,
         "object": "model",
@@ -70,5 +89,5 @@ def described(model: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _response(body: dict[str, Any], request: Request) -> Response:
+def _response(body: Any, request: Request) -> Response:
     return JSONResponse(body, headers={"x-request-id": request_id_of(request)})
