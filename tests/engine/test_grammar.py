@@ -141,8 +141,8 @@ def test_a_vocabulary_smaller_than_the_tokenizers_is_an_error_of_the_request(pat
         Grammars(path, 100, [2]).compile(LLMatcher.grammar_from_regex("a"))
 
 
-def test_the_name_of_a_special_token_is_written_as_text(grammars, tokenizer):
-    name = tokenizer.id_to_token(TURN_END)
+@pytest.mark.parametrize("name", ["<|im_end|>", "<tool_call>"])
+def test_the_name_of_a_token_is_written_as_text(grammars, tokenizer, name):
     schema = {
         "type": "object",
         "properties": {name: {"const": name}},
@@ -153,9 +153,18 @@ def test_the_name_of_a_special_token_is_written_as_text(grammars, tokenizer):
     mask = grammars.compile(grammar)
     written: list[int] = []
     while not mask.complete and len(written) < 50:
-        token = int(np.flatnonzero(mask.allowed())[-1])
+        token = next(iter(mask.forced()), int(np.flatnonzero(mask.allowed())[-1]))
+        assert token != tokenizer.token_to_id(name)
         if token in (TURN_END, 0):
             break
         written.append(token)
         mask.accept(token)
     assert json.loads(tokenizer.decode(written)) == {name: name}
+
+
+def test_a_token_whose_text_is_shown_may_be_named_by_its_number(grammars, tokenizer):
+    mark = tokenizer.token_to_id("<tool_call>")
+    mask = grammars.compile(f'start: <[{mark}]> "1"', mark)
+    assert np.flatnonzero(mask.allowed()).tolist() == [mark]
+    with pytest.raises(GrammarError, match="cannot begin with"):
+        grammars.compile(f'start: <[{mark}]> "1"', mark + 1)

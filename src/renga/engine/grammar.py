@@ -6,6 +6,7 @@ grammar is compiled beside the steps, and one that comes again not at all, unles
 """
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from renga.engine.messages import GRAMMAR_FUEL
 
 # Compiled grammars that are kept. A large one takes 5 MB, the usual one a few KB.
 _KEPT = 16
+_MARK = re.compile("<.*>", re.DOTALL)
 
 
 class GrammarError(Exception):
@@ -98,15 +100,17 @@ class Grammars:
 
 
 def _without_names(tokenizer: str) -> str:
-    """The tokenizer with its special tokens renamed to what no text can spell.
+    """The tokenizer with its special tokens, and its marks, renamed to what no text can spell.
 
     A schema may hold `<|im_end|>` as a plain string. By its own name the library would write it
-    with the one token that ends the turn; a control character stands in no JSON text.
+    with the one token that ends the turn; a control character stands in no JSON text. Marks, such
+    as `<tool_call>`, are tokens that the library takes for special though their texts are shown.
     """
     parts = json.loads(tokenizer)
-    names = {t["content"]: f"\0{t['id']}" for t in parts["added_tokens"] if t["special"]}
-    for token in parts["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
+    marks = [t for t in parts["added_tokens"] if t["special"] or _MARK.fullmatch(t["content"])]
+    names = {t["content"]: f"\0{t['id']}" for t in marks}
+    for token in marks:
+        token.update(content=names[token["content"]], special=True)
     words = parts["model"]["vocab"]
     parts["model"]["vocab"] = {names.get(word, word): id for word, id in words.items()}
     parts["post_processor"] = None  # may name special tokens; only text is tokenized here
