@@ -146,6 +146,60 @@ LOOKING = (
     "[Use|Ask] the {n} tool [for|about] {the}{t} {v}[.| please.]",
     "[About|On] {t} {v}: [I need|tell me] the {a}.",
 )
+QUESTIONS: dict[str, str] = {
+    "weight": "How heavy is {x}?",
+    "price": "How much is {x}?|What does {x} cost?|How expensive is {x}?",
+    "cost": "How much does {x} cost?",
+    "owner": "Who owns {x}?|Whose is {x}?|Who does {x} belong to?",
+    "author": "Who wrote {x}?|By whom is {x}?",
+    "manager": "Who [manages|runs|is in charge of] {x}?",
+    "leader": "Who leads {x}?",
+    "inspector": "Who [inspected|checked] {x}?",
+    "designer": "Who [designed|drew] {x}?",
+    "teacher": "Who teaches {x}?",
+    "sender": "Who sent {x}?|Where does {x} come from?",
+    "buyer": "Who bought {x}?",
+    "contact": "Who[ can|] [do I ask|can I ask|do I call] about {x}?",
+    "height": "How [tall|high] is {x}?",
+    "length": "How long is {x}?",
+    "width": "How wide is {x}?",
+    "depth": "How deep is {x}?",
+    "age": "How old is {x}?",
+    "speed": "How fast is {x}?",
+    "capacity": "How much [fits into|does|can] {x}[ hold|]?",
+    "temperature": "How [warm|hot|cold] is {x}?",
+    "distance": "How far [away|] is {x}?",
+    "population": "How many people live in {x}?",
+    "count": "How many are in {x}?|How many does {x} have?",
+    "rating": "How good is {x}?|How is {x} rated?",
+    "balance": "How much money is on {x}?|What is left on {x}?",
+    "fee": "What must I pay for {x}?",
+    "size": "How [big|large] is {x}?",
+    "status": "How is {x} doing?|[What|How] about {x}, what is its state?|What is going on with {x}?",
+    "color": "What color is {x}?|Which colour does {x} have?",
+    "deadline": "[When|By when] [is|must] {x} [due|be done]?",
+    "birthday": "When was {x} born?",
+    "expiry": "When does {x} expire?|Until when is {x} valid?|How long is {x} still good?",
+    "release": "When did {x} come out?|When was {x} released?",
+    "opening": "When does {x} open?|Since when is {x} open?",
+    "renewal": "When [is|must] {x} [renewed|be renewed]?",
+    "start_date": "When does {x} [start|begin]?",
+    "due_date": "When is {x} due?",
+    "location": "Where is {x}?|Where [do|can] I find {x}?",
+    "address": "Where does {x} live?|Where do I send [mail for|letters to] {x}?",
+    "origin": "Where is {x} from?|Where does {x} come from?",
+    "destination": "Where does {x} go?|Where is {x} headed?",
+    "storage": "Where is {x} kept?|Where do we keep {x}?",
+    "city": "Which town is {x} in?|In which city is {x}?",
+    "home": "Where does {x} live?",
+    "departure": "When does {x} [leave|depart]?",
+    "arrival": "When does {x} [arrive|get in|come]?",
+    "closing_time": "When does {x} close?|How long is {x} open?",
+    "pickup_time": "When can I [fetch|pick up|collect] {x}?",
+    "material": "What is {x} made of?",
+    "brand": "Who made {x}?|Which make is {x}?",
+}
+"""What people ask who do not name what they want to know."""
 FOUND = (
     "The {a} of {t} {v} is {r}",
     "The {a} of {t} {v} is {r}",
@@ -238,7 +292,10 @@ def lookup(rng: Random) -> Skill:
         known["the"] = "the " if r.random() < 0.4 else ""
         if kind == "person" and r.random() < 0.5:
             known["t"], known["the"] = "", ""
-        said = _written(r, r.choice(LOOKING), {**known, "v": _quoted(r, value, kind)})
+        forms: tuple[str, ...] = LOOKING
+        if about in QUESTIONS and r.random() < 0.4:
+            forms = (f"[{QUESTIONS[about]}]".replace("{x}", "{the}{t} {v}"),)
+        said = _written(r, r.choice(forms), {**known, "v": _quoted(r, value, kind)})
         result = find(r)
         plain = {"a": words, "t": thing, "v": value}
         clause = _sentence(_filled(spin(r, r.choice(FOUND)), {**plain, "r": result}))

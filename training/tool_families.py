@@ -1066,16 +1066,45 @@ def fields_of(text: str) -> list[str]:
     return re.findall(r"\{([\w ]+)\}", text)
 
 
+LEADS = (
+    "Hi, ",
+    "Hello, ",
+    "hey ",
+    "Hello! ",
+    "Good morning. ",
+    "I have a question: ",
+    "One more thing: ",
+    "So, ",
+    "Okay, ",
+    "My boss asks: ",
+    "For the meeting: ",
+    "Now ",
+    "Next: ",
+    "Please help: ",
+)
+TRAILS = (
+    "Thanks!",
+    "Thank you.",
+    "I need it [today|now|for my report].",
+    "It is [urgent|important|for a friend].",
+    "I cannot find it myself.",
+    "That would help[ me|] a lot.",
+    "No hurry.",
+)
+
+
 def loosely(rng: Random, wording: str) -> str:
-    """A wording as somebody types it in a hurry; what is filled in later keeps its case."""
+    """A wording as somebody types it; what is filled in later keeps its case."""
     wording = " ".join(wording.split())
     if rng.random() < 0.25:
         wording = wording.lower()
     if rng.random() < 0.25:
         wording = wording.rstrip("?.!")
-    if rng.random() < 0.12:
-        greeting = rng.choice(("Hi, ", "Hello, ", "hey ", "Hello! ", "Good morning. "))
-        wording = greeting + wording
+    if rng.random() < 0.15:
+        wording = rng.choice(LEADS) + wording
+    if rng.random() < 0.1:
+        mark = "" if wording[-1:] in ".?!" else rng.choice((".", ",", ";"))
+        wording = f"{wording}{mark} {spin(rng, rng.choice(TRAILS))}"
     return wording
 
 

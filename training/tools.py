@@ -11,10 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
-from training import arithmetic, drills, extract, invented_tools, smalltalk, support, world
+from training import (
+    arithmetic,
+    drills,
+    extract,
+    invented_tools,
+    naming,
+    smalltalk,
+    support,
+    tool_wishes,
+    world,
+)
 from training.chat import Call, Example, Turn, compact, pieces
 from training.corpora import Labelled
-from training.tool_families import FAMILIES, LANGUAGES, TOPICS, Family, Skill, Task, skill
+from training.tool_families import FAMILIES, LANGUAGES, TOPICS, Family, Skill, Task, fill, skill
 from training.tool_forms import Hand, ordered
 from training.world import spin
 
@@ -350,12 +360,6 @@ TALKS: tuple[tuple[Talk, int], ...] = (
 )
 
 
-def _example(rng: Random, skills: Sequence[Skill], turns: Sequence[Turn], system: str) -> Example:
-    head = (Turn("system", system),) if system else ()
-    tools = listed(rng, skills, toolbox(rng, skills))
-    return Example(KIND, (*head, *turns), tools=tools)
-
-
 def size(example: Example) -> int:
     """How many characters an example has, its form included."""
     return sum(len(text) for text, _ in pieces(example))
@@ -367,15 +371,43 @@ def _fitting(rng: Random, write: Callable[[Random], Example]) -> Example:
     return example
 
 
-def _calling(rng: Random) -> Example:
-    talks, shares = zip(*TALKS, strict=True)
-    skills, turns = rng.choices(talks, shares)[0](rng)
-    return _example(rng, skills, turns, system_text(rng))
+def wishing(
+    rng: Random, wishes: Sequence[Labelled]
+) -> tuple[list[Skill], list[Turn], list[Skill]] | None:
+    """A real wish: the tool that serves it, the talk, and tools for other kinds of wish."""
+    wanted = tool_wishes.wish(rng, wishes)
+    if wanted is None:
+        return None
+    one = tool_wishes.skill(rng, wanted.label, wanted.text)
+    found = [tool_wishes.wish(rng, wishes) for _ in range(rng.randint(1, 4))]
+    others = {r.label: r.text for r in found if r is not None}
+    box = [
+        tool_wishes.skill(rng, label, text)
+        for label, text in others.items()
+        if not tool_wishes.alike(label, wanted.label)
+    ]
+    box = [s for s in box if s.tool.name != one.tool.name]
+    return [one], used(rng, one, one.task(rng)), [one, *box]
 
 
-def calling(rng: Random) -> Example:
-    """A conversation in which tools are called: once, again, side by side, in a chain, in vain."""
-    return _fitting(rng, _calling)
+def _calling(rng: Random, wishes: Sequence[Labelled]) -> Example:
+    wished = wishing(rng, wishes) if rng.random() < 0.12 else None
+    head = (Turn("system", text),) if (text := system_text(rng)) else ()
+    if wished is not None:
+        skills, turns, box = wished
+    else:
+        talks, shares = zip(*TALKS, strict=True)
+        skills, turns = rng.choices(talks, shares)[0](rng)
+        box = toolbox(rng, skills)
+    return Example(KIND, (*head, *turns), tools=listed(rng, skills, box))
+
+
+def calling(rng: Random, wishes: Sequence[Labelled] = ()) -> Example:
+    """A conversation in which tools are called: once, again, side by side, in a chain, in vain.
+
+    Some are about `wishes`, requests of public sets with their kinds.
+    """
+    return _fitting(rng, lambda r: _calling(r, wishes))
 
 
 THANKS = (
@@ -410,21 +442,67 @@ LACKING = (
 )
 BEYOND: tuple[tuple[str, str], ...] = (
     ("[Write|Make] [a poem|a song|a story] about {x}[, please|].", "write texts like that"),
+    ("[Write|Draft] [a letter|an essay|a speech] [on|about] {x}[.|]", "write texts like that"),
     ("[Tell me|Do you know] a joke[ about {x}|][.|!|]", "tell jokes"),
-    ("[Draw|Paint|Show] me [a picture of|] {x}.", "make pictures"),
+    ("[Draw|Show] me [a picture of|] {x}.", "make pictures"),
     ("[What do you think|What is your opinion] [about|on] {x}?", "give opinions"),
     ("[Explain|Tell me about|What is] {x}[?|.]", "tell you about that"),
     ("[Who|What person] invented {x}?", "say who did that"),
+    ("[When|Where] [did|was] {x} [begin|first seen]?", "tell you about that"),
+    ("[Why|How] do people like {x}?", "tell you about that"),
     ("[Order|Buy|Get] me [a|the] {p}[, please|].", "buy things"),
     ("[Call|Phone|Ring] {n}[ for me|, please|].", "make phone calls"),
     ("[Clean|Delete] my [computer|inbox|files].", "do that"),
     ("[Fix|Repair|Debug] [my code|this program|my website].", "repair programs"),
-    ("[What should I|Help me] [cook|wear|do] [today|tonight|on Sunday][?|.]", "decide that"),
-    ("[Summarize|Read] [the book|the film|the news] [of today|]for me.", "read that"),
+    ("[What should I|Help me] [cook|wear|do] [today|on Sunday][?|.]", "decide that"),
+    ("[Summarize|Read] [the book|the film|the news] [of today|] for me.", "read that"),
     ("[Who won|Who is winning] the [match|race|election]?", "see the news"),
-    ("[Unlock|Open|Start] my [car|phone|garage door].", "do that"),
+    ("[Unlock|Start] my [car|phone|garage door].", "do that"),
     ("[Teach me|I want to learn] {l}.", "teach languages"),
+    ("[Say|Write] [good morning|thank you|goodbye] in {l}.", "translate texts"),
+    ("[Which|What] [book|series|restaurant] [do you like|is good]?", "recommend things"),
+    ("[Invent|Find] a name for my [dog|band|shop].", "invent names"),
+    ("[What will|How will] the world [be|look] like in 50 years?", "see the future"),
+    ("[Dance|Smile] for me[!|.]", "do that"),
+    ("[Bring|Fetch] me a [coffee|glass of water|sandwich].", "bring things"),
+    ("What is the [capital|president|largest city] of {c}?", "tell you about that"),
 )
+COUNTRIES = "Peru Kenya Norway Chile India Egypt Poland Canada Vietnam Ghana Greece Nepal".split()
+REMARKS: tuple[tuple[str, str], ...] = (
+    ("My name is {n}.", "Hello, {n}! [How can I help you?|What can I do for you?]"),
+    ("I am {n}[ from {p}|].", "Hello, {n}! How can I help you?"),
+    ("[I am|I feel] [tired|bored|sick|unhappy][ today|].", "I am sorry to hear that."),
+    ("[I am|I feel] [happy|great|fine][ today|].", "I am glad to hear that."),
+    ("[It is|What a] [a nice|a lovely|beautiful] day[!|.]", "[I am glad|That is good] to hear."),
+    ("[You are|That was] [great|very helpful|good|nice][!|.]", "Thank you[!|.]"),
+    ("[You are|That was] [wrong|no help|useless][!|.]", "I am sorry. [What can I do better?|]"),
+    ("[I have|There is] nothing [else|more][.|]", "[All right|Okay]. [Have a nice day!|]"),
+    ("[Wait|Stop|Never mind|Forget it][.|!|]", "[Okay|All right]."),
+    ("[Yes|No|Maybe|Sure|I see|Right][.|!|]", "[Okay|All right]. [What can I do for you?|]"),
+    ("[I like|We like] {x}.", "[That is nice|Good to know]."),
+    ("[Test|testing|hello?|Anyone there?|Ping]", "[I am here.|Hello!] How can I help you?"),
+)
+
+
+def _about(rng: Random, text: str) -> str:
+    """A wording with some topic, thing, name, language or country in it."""
+    known = {
+        "x": rng.choice(TOPICS),
+        "p": world.product(rng),
+        "n": world.first_name(rng),
+        "l": rng.choice(LANGUAGES.split("|")),
+        "c": rng.choice(COUNTRIES),
+    }
+    return fill(text, known)
+
+
+def distinct(skills: Sequence[Skill]) -> list[Skill]:
+    """The tools without those that could do the work of one before them."""
+    found: list[Skill] = []
+    for one in skills:
+        if not any(kin(one, known) for known in found):
+            found.append(one)
+    return found
 
 
 def _lacking(rng: Random) -> tuple[list[Skill], list[Turn]]:
@@ -433,6 +511,7 @@ def _lacking(rng: Random) -> tuple[list[Skill], list[Turn]]:
     box = [s for s in (any_skill(rng) for _ in range(rng.randint(1, 4))) if not kin(s, wanted)]
     if wanted.trade in SUM_TRADES:
         box = [s for s in box if s.trade not in SUM_TRADES]
+    box = distinct(box)
     if not box:
         return _lacking(rng)
     wish, deed = wanted.task(rng).wish, wanted.deed
@@ -447,8 +526,36 @@ def _lacking(rng: Random) -> tuple[list[Skill], list[Turn]]:
     return box, [Turn("user", wish), Turn("assistant", told)]
 
 
+UNSERVED = (
+    "[I am sorry, I|Sorry, I|I] [cannot|can't] do that with [the|my] tools[ that I have|].",
+    "None of my tools [does|can do] that.",
+    "[Sorry, that|That] is not something my tools can do.",
+    "I have no tool for that[, sorry|].",
+    "[Sorry, I|I] [cannot|can't] do that, I can only {c}.",
+)
+
+
+def _unserved(rng: Random, wishes: Sequence[Labelled]) -> tuple[list[Skill], list[Turn]]:
+    """A real wish beside tools for other kinds of wish, or for other things altogether."""
+    wished = wishing(rng, wishes)
+    if wished is None:
+        return _lacking(rng)
+    (one,), turns, box = wished
+    text = turns[0].text
+    if rng.random() < 0.6 or len(box) == 1:
+        box = [_unrelated(rng) for _ in range(rng.randint(1, 3))]
+        words = {naming.stem(w) for w in re.findall(r"[a-z]{4,}", text.lower())}
+        named = [re.findall(r"[A-Z]?[a-z]+", s.tool.name) for s in box]
+        if any(naming.stem(w) in words for name in named for w in name):
+            return _unserved(rng, wishes)
+    others = distinct([s for s in box if s is not one])
+    forms = UNSERVED if others[0].deed != "do that" else UNSERVED[:-1]
+    told = spin(rng, rng.choice(forms)).replace("{c}", others[0].deed)
+    return others, [Turn("user", text), Turn("assistant", told)]
+
+
 def _deeds(box: Sequence[Skill]) -> str:
-    deeds = [s.deed for s in box]
+    deeds = list(dict.fromkeys(s.deed for s in box))
     return deeds[0] if len(deeds) == 1 else ", ".join(deeds[:-1]) + f" and {deeds[-1]}"
 
 
@@ -468,7 +575,9 @@ def _polite(rng: Random) -> tuple[list[Skill], list[Turn]]:
         )
         answer = f"I can {_deeds(box)}."
     else:
-        question, answer = (spin(rng, t) for t in rng.choice((*THANKS, *GREETINGS, *GREETINGS)))
+        talk = rng.choice((*THANKS, *GREETINGS, *GREETINGS, *REMARKS))
+        known = {"n": world.first_name(rng), "p": world.city(rng), "x": rng.choice(TOPICS)}
+        question, answer = (fill(spin(rng, text), known) for text in talk)
     return box, [Turn("user", question), Turn("assistant", answer)]
 
 
@@ -511,7 +620,8 @@ def _not_calling(rng: Random, wishes: Sequence[Labelled]) -> Example:
         other = _other_work(rng, wishes)
         boxed = toolbox(rng, [_unrelated(rng)], _unrelated)
         return replace(other, kind=KIND, tools=listed(rng, boxed[:1], boxed))
-    skills, turns = rng.choices((_lacking, _polite, _small_sum), (62, 25, 13))[0](rng)
+    talks: tuple[Talk, ...] = (_lacking, _polite, _small_sum, lambda r: _unserved(r, wishes))
+    skills, turns = rng.choices(talks, (45, 20, 9, 26))[0](rng)
     head = (Turn("system", text),) if (text := system_text(rng)) else ()
     return Example(KIND, (*head, *turns), tools=listed(rng, skills[:1], skills))
 
@@ -548,7 +658,7 @@ def _thought(rng: Random, turns: Sequence[Turn], number: int) -> str:
 
 def thinking(rng: Random, wishes: Sequence[Labelled]) -> Example:
     """A conversation with tools in which every answer is thought about first."""
-    plain = calling(rng) if rng.random() < 0.75 else not_calling(rng, wishes)
+    plain = calling(rng, wishes) if rng.random() < 0.75 else not_calling(rng, wishes)
     turns = [
         replace(t, thinking=_thought(rng, plain.turns, n)) if t.role == "assistant" else t
         for n, t in enumerate(plain.turns)

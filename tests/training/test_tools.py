@@ -25,7 +25,7 @@ WISHES = [Labelled("will it rain in rome", "weather"), Labelled("play some jazz"
 def drawn(seed: int) -> Example:
     """A conversation of any of the writers."""
     write = (
-        tools.calling,
+        lambda rng: tools.calling(rng, WISHES),
         lambda rng: tools.not_calling(rng, WISHES),
         lambda rng: tools.thinking(rng, WISHES),
     )
@@ -60,7 +60,7 @@ def test_every_value_of_a_call_was_said_before(seed: int) -> None:
 
 @given(seeds)
 def test_every_number_of_an_answer_behind_a_result_was_said_before(seed: int) -> None:
-    turns = tools.calling(Random(seed)).turns
+    turns = tools.calling(Random(seed), WISHES).turns
     for number, turn in enumerate(turns):
         if turn.role == "assistant" and not turn.calls and turns[number - 1].role == "tool":
             before = "\n".join(t.text for t in turns[:number])
@@ -86,7 +86,7 @@ def test_conversations_begin_with_the_user_and_end_with_an_answer(seed: int) -> 
 
 @given(seeds)
 def test_nothing_is_left_to_fill_in_and_no_choice_open(seed: int) -> None:
-    example = tools.calling(Random(seed))
+    example = tools.calling(Random(seed), WISHES)
     said = "\n".join(turn.text for turn in example.turns if not turn.text.startswith("{"))
     said += "\n".join(str(tool.get("description", "")) for tool in example.tools)
     assert not re.search(r"\{(?!\")|\[[^\]]*\||  ", said)
