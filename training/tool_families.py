@@ -111,7 +111,12 @@ def reading(text: str) -> int | float:
 SKY = "sunny|cloudy|rainy|clear|windy|foggy|snowy|partly cloudy|overcast|stormy|light rain|dry"
 CURRENCIES = "USD EUR GBP JPY CHF CAD AUD SEK NOK INR PLN CZK MXN BRL ZAR SGD"
 LANGUAGES = "French|German|Spanish|Italian|Portuguese|Polish|Dutch|Swedish|Turkish|Japanese|Czech"
-UNITS = "km|miles|meters|feet|kg|pounds|grams|ounces|liters|gallons|cm|inches|yards"
+MEASURES = (
+    "km miles meters feet cm inches yards",
+    "kg pounds grams ounces tons",
+    "liters gallons cups",
+)
+UNITS = "|".join(" ".join(MEASURES).split())
 TICKERS = "AAPL MSFT GOOG AMZN TSLA NVDA META IBM ORCL INTC AMD SAP NFLX UBER SHOP".split()
 TOPICS = (
     "solar panels|bread baking|the Roman empire|electric cars|hiking trails|green tea|jazz music|"
@@ -1156,7 +1161,7 @@ def task(rng: Random, family: Family, keys: Mapping[str, str]) -> Task:
     wording, answer = rng.choice(family.asks)
     wording, answer = loosely(rng, spin(rng, wording)), spin(rng, answer)
     values = {name: slot.value(rng) for name, slot in family.slots.items()}
-    while values.get("from", 0) == values.get("to", 1):
+    while "from" in values and not _convertible(values["from"], values["to"]):
         values["to"] = family.slots["to"].value(rng)
     spoken = {n: (s.said or {}).get(values[n], values[n]) for n, s in family.slots.items()}
     known = {name: make(rng) for name, make in family.fields.items()} | spoken
@@ -1172,6 +1177,12 @@ def task(rng: Random, family: Family, keys: Mapping[str, str]) -> Task:
         else _ending(rng, family, known)
     )
     return Task(fill(wording, known), given, result, full.rstrip("."), full)
+
+
+def _convertible(one: str, other: str) -> bool:
+    """Whether two things differ, and measure the same where they are units."""
+    kinds = [measure for measure in MEASURES if one in measure.split()]
+    return one != other and (not kinds or other in kinds[0].split())
 
 
 def _ending(rng: Random, family: Family, known: Mapping[str, str]) -> str:

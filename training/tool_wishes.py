@@ -6,6 +6,7 @@ to choose by meaning, and to call none where the kind that is wanted has no tool
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from random import Random
 
@@ -46,12 +47,12 @@ def tool(rng: Random, label: str) -> Tool:
     words = naming.plain_words(label).split()
     told = " ".join(words)
     named = words if rng.random() < 0.6 else naming.reworded(rng, words)
-    lead = rng.choice(("", "", "", "handle ", "get ", "do ", "start "))
+    lead = rng.choice(("", "", "", "handle ", "do ", "on "))
     about = rng.choice(
         (
             f"{told}.",
             f"[Handles|Serves] [wishes|requests] of the kind: {told}.",
-            f"[Use this|For|To be used] [for|when the user asks about] {told}.",
+            f"[Use this|To be used] [for|when the user asks about] {told}.",
             f"[Everything about|Tool for] {told}.",
         )
     )
@@ -72,7 +73,11 @@ ENDS = ("Done.", "That is done.", "[Okay|Ok|All right], that is done.", "I have 
 
 def _task(rng: Random, made: Tool, text: str) -> Task:
     given: dict[str, Value] = {a.key: text for a in made.arguments}
-    if rng.random() < 0.45:
+    asks = (
+        re.search(r"\?|\b(what|whats|how|when|where|who|which|tell|is|are|do|does)\b", text)
+        is not None
+    )
+    if not asks or rng.random() < 0.15:
         answer = spin(rng, rng.choice(ENDS))
         return Task(text, given, rng.choice(DONE), answer.rstrip("."), answer)
     value = rng.choice(
