@@ -338,7 +338,7 @@ def _task(
     result = worked(op, *pair)
     shown = f"{result}.0" if op is DIVIDE and "." not in result and rng.random() < 0.4 else result
     text = clause(rng, op, *pair, shown)
-    term = rng.choice(op.terms[:4]).replace("{a}", pair[0]).replace("{b}", pair[1])
+    term = spin(rng, rng.choice(op.terms[:4])).replace("{a}", pair[0]).replace("{b}", pair[1])
     return Task(said, given, reported(rng, op, *pair, shown), text, answer(rng, text), term)
 
 

@@ -634,26 +634,37 @@ def not_calling(rng: Random, wishes: Sequence[Labelled]) -> Example:
     return _fitting(rng, lambda r: _not_calling(r, wishes))
 
 
+def _plan(rng: Random, calls: Sequence[Call]) -> str:
+    """A thought before calls: which tool, and mostly what it is given."""
+    if rng.random() < 0.4:
+        names = " and ".join(dict.fromkeys(call.name for call in calls))
+        return rng.choice(
+            (f"I need {names} for that.", f"I use {names}.", f"For this there is {names}.")
+        )
+    named = [
+        f"{call.name} with "
+        + " and ".join(f"{key} = {value}" for key, value in call.arguments.items())
+        if call.arguments
+        else call.name
+        for call in calls
+    ]
+    return rng.choice(("I need {c}.", "I call {c}.")).replace("{c}", ", then ".join(named))
+
+
 def _thought(rng: Random, turns: Sequence[Turn], number: int) -> str:
     """A short true thought before an assistant's turn."""
     turn, before = turns[number], turns[number - 1]
     if turn.calls:
-        first = turn.calls[0]
-        named = " and ".join(f"{key} = {value}" for key, value in first.arguments.items())
-        forms = (
-            f"{first.name} does that.",
-            f"The tool {first.name} fits.",
-            f"I need {first.name} with {named}.",
-            f"I call {first.name}: {named}.",
-        )
-        return rng.choice(forms)
+        return _plan(rng, turn.calls)
     if before.role != "tool":
         return rng.choice(("No tool is needed.", "No tool fits this.", "I answer without a tool."))
     if before.text.startswith("Error"):
         return "The call failed. I say why."
+    if turns[number - 2].role == "tool":
+        return rng.choice(("The tools have answered.", "I have the results."))
     if len(before.text) < 40 and "\n" not in before.text:
         return rng.choice((f"The tool says: {before.text}", f"The result is {before.text}"))
-    return rng.choice(("The tool has answered.", "I have the result.", "The result is there."))
+    return rng.choice(("The tool has answered.", "I have the result."))
 
 
 def thinking(rng: Random, wishes: Sequence[Labelled]) -> Example:
