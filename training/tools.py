@@ -29,9 +29,9 @@ from training.tool_forms import Hand, ordered
 from training.world import spin
 
 KIND = "tools"
-MOST_CHARACTERS = 1450
+MOST_CHARACTERS = 1700
 """What fits into a row of 512 tokens with tools in it, which have more tokens to a letter than prose."""
-LISTED_CHARACTERS = 1000
+LISTED_CHARACTERS = 1200
 
 SYSTEMS = (
     "You are a helpful assistant.",
