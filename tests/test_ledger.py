@@ -35,7 +35,13 @@ NOW = 1_800_000_000.0
 DOCS = Path(__file__).parents[1] / "docs" / "ledger.md"
 T = TypeVar("T")
 COUNTED = Tokens(
-    input=1000, cache_read=20, cache_write_5m=300, cache_write_1h=4, output=50, reused=600
+    input=1000,
+    cache_read=20,
+    cache_write_5m=300,
+    cache_write_1h=4,
+    output=50,
+    reused=600,
+    thinking=12,
 )
 
 
@@ -150,6 +156,7 @@ async def test_an_answer_is_written_before_and_after(path):
         "cache_write_1h_tokens": 4,
         "output_tokens": 50,
         "reused_tokens": 600,
+        "thinking_tokens": 12,
         "input_price_pico": 1_000_000,
         "cache_read_price_pico": 100_000,
         "cache_write_5m_price_pico": 1_250_000,

@@ -119,6 +119,14 @@ def test_a_wrong_count_is_named(wrong):
         Tokens(**wrong)
 
 
+def test_thinking_is_part_of_the_output_and_cost_nothing_more():
+    price = load_prices()["opus"]
+    said = {"input": 1, "cache_read": 0, "cache_write_5m": 0, "cache_write_1h": 0, "output": 9}
+    assert price.cost(Tokens(**said)) == price.cost(Tokens(**said, thinking=8))
+    with pytest.raises(ValueError, match=r"tokens\.thinking: 10; accepted: at most"):
+        Tokens(**said, thinking=10)
+
+
 def test_more_reused_than_input_is_refused():
     with pytest.raises(ValueError, match=r"tokens\.reused: 4; accepted: at most"):
         Tokens(input=3, reused=4)

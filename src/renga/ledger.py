@@ -334,6 +334,7 @@ class Ledger:
             "cache_write_1h_tokens": tokens.cache_write_1h,
             "output_tokens": tokens.output,
             "reused_tokens": tokens.reused,
+            "thinking_tokens": tokens.thinking,
             "first_token_us": None if first_token_at is None else _us(first_token_at),
             "closed_us": _us(self._clock()),
             "closed_by": self.instance_id,

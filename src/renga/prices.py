@@ -54,11 +54,11 @@ class Tokens:
 
     The first four classes add up to the prompt. `reused` counts prompt tokens read from the
     prefix tree without `cache_control`: they are part of `input`, billed as input, and added to
-    nothing.
+    nothing. `thinking` counts those of the output that were thinking, likewise.
 
     Raises:
         ValueError: a count is negative, not an integer or above `LARGEST`; `reused` is above
-        `input`.
+        `input`, or `thinking` above `output`.
     """
 
     input: int | None = None
@@ -67,6 +67,7 @@ class Tokens:
     cache_write_1h: int | None = None
     output: int | None = None
     reused: int | None = None
+    thinking: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -75,6 +76,11 @@ class Tokens:
             raise ValueError(
                 f"tokens.reused: {self.reused}; accepted: at most tokens.input ({self.input}), "
                 "reused tokens are part of the input"
+            )
+        if self.thinking is not None and self.output is not None and self.thinking > self.output:
+            raise ValueError(
+                f"tokens.thinking: {self.thinking}; accepted: at most tokens.output "
+                f"({self.output}), thinking is part of the output"
             )
 
     @property
@@ -99,7 +105,7 @@ UNKNOWN: Final = Tokens()
 """Nothing was counted (yet)."""
 
 NO_TOKENS: Final = Tokens(
-    input=0, cache_read=0, cache_write_5m=0, cache_write_1h=0, output=0, reused=0
+    input=0, cache_read=0, cache_write_5m=0, cache_write_1h=0, output=0, reused=0, thinking=0
 )
 """Counted, and there were none: a request that was refused before any backend saw it."""
 

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
 
 import renga.store
 from renga.store import Store, StoreError, sqlite_url
@@ -75,6 +77,31 @@ def test_migrations_make_exactly_the_schema(tmp_path):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_a_database_of_an_older_renga_is_brought_up_with_its_rows(tmp_path):
+    path = tmp_path / "renga.db"
+    engine = create_engine(sqlite_url(path))
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    engine.dispose()
+    run_sql(
+        path,
+        "INSERT INTO instances VALUES ('inst_1', 1, 1, 1, NULL)",
+        "INSERT INTO attempts (request_id, number, instance_id, backend, status, output_tokens,"
+        " opened_us) VALUES ('req_1', 1, 'inst_1', 'b', 'ok', 5, 1)",
+    )
+    opened = open_engine(sqlite_url(path))
+    with opened.connect() as connection:
+        found = connection.exec_driver_sql("SELECT output_tokens, thinking_tokens FROM attempts")
+        assert list(found) == [(5, None)]
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    opened.dispose()
 
 
 def test_head_is_the_newest_migration():
@@ -177,7 +204,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     open_engine(sqlite_url(path)).dispose()
     run_sql(path, "UPDATE alembic_version SET version_num = '9999'")
     error = refusal(sqlite_url(path))
-    assert "written by a newer renga (schema 9999, this one knows 0001)" in error.message
+    assert f"written by a newer renga (schema 9999, this one knows {HEAD})" in error.message
 
 
 def test_a_read_only_database_is_refused(tmp_path):

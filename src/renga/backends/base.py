@@ -111,7 +111,7 @@ class Attempt:
 
     None means not known yet, which is not 0. The first four are disjoint and add up to the prompt.
     `reused` is the part of `input` that was read from KV blocks without a cache breakpoint; it is
-    billed as input.
+    billed as input. `thinking` is the part of `output` that was thinking, billed as output.
     """
 
     request_id: str
@@ -124,6 +124,7 @@ class Attempt:
     cache_write_1h: int = 0
     output: int = 0
     reused: int = 0
+    thinking: int = 0
 
     def see(self, event: Event) -> None:
         """Take the counts that the wire's own events carry; they are the truth that is billed."""
@@ -135,6 +136,8 @@ class Attempt:
             self.cache_write_1h = usage.cache_creation.ephemeral_1h_input_tokens
         elif isinstance(event, MessageDelta):
             self.output = event.usage.output_tokens
+            if event.usage.output_tokens_details is not None:
+                self.thinking = event.usage.output_tokens_details.thinking_tokens
             if event.usage.input_tokens is not None:
                 self.input = event.usage.input_tokens
 
@@ -147,6 +150,7 @@ class Attempt:
             cache_write_1h=self.cache_write_1h,
             output=self.output,
             reused=self.reused,
+            thinking=self.thinking,
         )
 
 

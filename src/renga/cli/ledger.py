@@ -30,6 +30,7 @@ COLUMNS = {
     "cache_write_5m": ">written 5m",
     "cache_write_1h": ">written 1h",
     "output": ">output",
+    "thinking": ">of it thinking",
 }
 
 

@@ -28,6 +28,7 @@ class TokenCounts(TypedDict):
     cache_write_1h: int | None
     output: int | None
     reused: int | None
+    thinking: int | None
 
 
 class PicoPrice(TypedDict):
@@ -154,6 +155,7 @@ def _tokens(tokens: Tokens) -> TokenCounts:
         "cache_write_1h": tokens.cache_write_1h,
         "output": tokens.output,
         "reused": tokens.reused,
+        "thinking": tokens.thinking,
     }
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row
 from renga.prices import Price, Tokens, dollars
 from renga.store import rows as sql
 from renga.store.rows import Grouping
+from renga.store.schema import TOKENS
 
 _US: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -118,6 +119,7 @@ def _tokens(row: Row[Any]) -> Tokens:
         cache_write_1h=row.cache_write_1h_tokens,
         output=row.output_tokens,
         reused=row.reused_tokens,
+        thinking=row.thinking_tokens,
     )
 
 
@@ -172,7 +174,6 @@ def _attempt_row(row: Row[Any]) -> AttemptRow:
 
 def read_total(by: Grouping, row: Row[Any]) -> Total:
     """The sums of one group."""
-    classes = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reused")
     name = str(row.name)
     if by == "day":
         name = (_EPOCH + timedelta(days=int(row.name))).date().isoformat()
@@ -180,6 +181,6 @@ def read_total(by: Grouping, row: Row[Any]) -> Total:
         name=name,
         answers=row.answers,
         unpriced=row.unpriced,
-        tokens={c: getattr(row, f"{c}_tokens") for c in classes},
+        tokens={c: getattr(row, f"{c}_tokens") for c in TOKENS},
         cost_pico=sql.join_cost(row.cost_high, row.cost_low),
     )

@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from renga.store.schema import answers, attempts, instances
+from renga.store.schema import TOKENS, answers, attempts, instances
 from renga.store.writer import Operation
 
 DAY_US: Final = 86_400_000_000
@@ -208,7 +208,6 @@ Grouping = Literal["tier", "workspace", "day"]
 def add_up(connection: Connection, by: Grouping, selection: Selection) -> list[Row[Any]]:
     """Counts, token sums and exact cost (`cost_high`, `cost_low`, see `join_cost`) per group."""
     group: ColumnElement[Any] = answers.c.received_us // DAY_US if by == "day" else answers.c[by]
-    classes = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reused")
     query = (
         select(
             group.label("name"),
@@ -216,7 +215,7 @@ def add_up(connection: Connection, by: Grouping, selection: Selection) -> list[R
             (func.count() - func.count(answers.c.cost_pico)).label("unpriced"),
             func.sum(answers.c.cost_pico // _SPLIT).label("cost_high"),
             func.sum(answers.c.cost_pico % _SPLIT).label("cost_low"),
-            *(func.sum(answers.c[f"{c}_tokens"]).label(f"{c}_tokens") for c in classes),
+            *(func.sum(answers.c[f"{c}_tokens"]).label(f"{c}_tokens") for c in TOKENS),
         )
         .where(*selection.conditions())
         .group_by(group)

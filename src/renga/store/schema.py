@@ -21,8 +21,19 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration; a database that is at it is opened without loading Alembic."""
+
+TOKENS: Final = (
+    "input",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "output",
+    "reused",
+    "thinking",
+)
+"""What is counted, each in a column `NAME_tokens`; all but the last two are disjoint."""
 
 metadata: Final = MetaData(
     naming_convention={
@@ -35,8 +46,7 @@ metadata: Final = MetaData(
 
 
 def _tokens() -> list[Column[int]]:
-    names = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reused")
-    return [Column(f"{name}_tokens", BigInteger) for name in names]
+    return [Column(f"{name}_tokens", BigInteger) for name in TOKENS]
 
 
 def _prices() -> list[Column[int]]:
