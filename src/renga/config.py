@@ -44,6 +44,18 @@ class ServerConfig:
         20.0, "after SIGTERM, how long running requests may go on", least=0
     )
     max_body_mb: int = _setting(32, "largest request body, in MB (10^6 bytes)", least=1)
+    strict: bool = _setting(
+        False, "whether betas that are not known are a 400, and fields beside them too"
+    )
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """The table [limits]: what the rate-limit headers say. Nothing is limited by it yet."""
+
+    requests_per_minute: int = _setting(4_000, "requests, as the headers say", least=1)
+    input_tokens_per_minute: int = _setting(2_000_000, "input tokens, likewise", least=1)
+    output_tokens_per_minute: int = _setting(400_000, "output tokens, likewise", least=1)
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,7 @@ class Config:
 
     home: Path
     server: ServerConfig = ServerConfig()
+    limits: LimitsConfig = LimitsConfig()
     store: StoreConfig = StoreConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     tiers: Mapping[str, TierConfig] = field(default_factory=dict)
@@ -125,7 +138,7 @@ model = "shipped:haiku"
 backends = ["small"]
 """
 
-SECTIONS = ("server", "store", "backends", "tiers", "aliases", "prices")
+SECTIONS = ("server", "limits", "store", "backends", "tiers", "aliases", "prices")
 
 # Environment variable -> (section, key). RENGA_HOME and RENGA_CONFIG stand outside the file.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -212,6 +225,7 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
     return Config(
         home=home,
         server=_read(ServerConfig, raw.get("server", {}), f"{source}: server"),
+        limits=_read(LimitsConfig, raw.get("limits", {}), f"{source}: limits"),
         store=_read(StoreConfig, raw.get("store", {}), f"{source}: store"),
         backends=backends,
         tiers=tiers,

@@ -67,9 +67,9 @@ Serve = Callable[..., Awaitable[Served]]
 async def start(stack: AsyncExitStack, home: Path, **tiers: Any) -> Served:
     """`tiers` are options of scripted backends; those of the edge may stand among them."""
     options = {k: tiers.pop(k) for k in ("ping_seconds", "ticks") if k in tiers}
-    limit = tiers.pop("max_body_mb", 32)
+    edge = {k: tiers.pop(k) for k in ("max_body_mb", "strict") if k in tiers}
     config = configured(home, **(tiers or {"haiku": {}}))
-    config = replace(config, server=replace(config.server, max_body_mb=limit))
+    config = replace(config, server=replace(config.server, **edge))
     app = await App.start(config)
     stack.push_async_callback(app.aclose)
     return await open_served(stack, app, **options)

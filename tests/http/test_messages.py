@@ -197,14 +197,6 @@ async def test_an_answer_of_no_tokens_is_only_its_prompt(echo, stream):
     assert (row.status, row.tokens.input, row.tokens.output) == ("ok", 10, 0)
 
 
-async def test_fields_of_a_beta_newer_than_this_server_are_ignored_and_named(echo):
-    response = await echo.post(asking(warp=9), anthropic_beta="warp-2030-01-01")
-    assert response.headers["renga-ignored"] == "warp-2030-01-01, warp"
-    response = await echo.post(asking(warp=9), anthropic_beta="files-api-2025-04-14")
-    assert response.status_code == 400
-    assert response.json()["error"]["message"].startswith("warp: ")
-
-
 @pytest.mark.parametrize("name", sorted(UNSUPPORTED_FIELDS))
 async def test_a_known_field_is_refused_by_name_whatever_the_beta(echo, name):
     response = await echo.post(asking() | {name: {}}, anthropic_beta="warp-2030-01-01")

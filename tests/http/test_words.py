@@ -1,16 +1,13 @@
-"""Small rules of the edge: paths of errors, ages of betas, pages."""
+"""Small rules of the edge: paths of errors, pages."""
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
-from anthropic.types import AnthropicBetaParam
 from pydantic import BaseModel, Field
 
 from renga.errors import InvalidRequest
 from renga.http.validation import parse, path_of
-from renga.http.versions import VERSIONS, is_newer
+from renga.http.versions import VERSIONS
 
 BODY = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}], "system": "s"}
 
@@ -56,23 +53,6 @@ def test_a_value_is_shown_when_it_is_short(value, shown):
     assert refused.value.message.startswith("size: Input should be a valid integer, got ")
     assert shown in refused.value.message
     assert len(refused.value.message) < 130
-
-
-def test_every_beta_of_the_sdk_is_older_than_our_vocabulary():
-    literals = [part for part in get_args(AnthropicBetaParam) if part is not str]
-    betas = [value for part in literals for value in get_args(part)]
-    assert len(betas) > 50
-    assert not any(is_newer(beta) for beta in betas)
-
-
-@pytest.mark.parametrize("beta", ["next", "fancy-2026-11-21", "fancy-20270101", "x-2099-12-31"])
-def test_a_beta_after_our_vocabulary_or_without_a_date_is_newer(beta):
-    assert is_newer(beta)
-
-
-@pytest.mark.parametrize("beta", ["claude-code-20250219", "effort-2025-11-24", "x-2026-11-20"])
-def test_a_beta_up_to_our_vocabulary_is_not(beta):
-    assert not is_newer(beta)
 
 
 def test_two_versions_are_spoken():

@@ -14,16 +14,18 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from renga.app import App
+from renga.http.account import Account
 from renga.http.auth import Auth
 from renga.http.door import Door
 from renga.http.errors import handlers
 from renga.http.health import Health
 from renga.http.loading import Loading
-from renga.http.messages import Messages
+from renga.http.messages import Manners, Messages
 from renga.http.models import Models
 from renga.http.openai.chat import Chat
 from renga.http.openai.errors import envelopes
 from renga.http.openai.models import OpenAIModels
+from renga.http.openapi import Description
 from renga.http.requests import Requests
 from renga.http.running import Running
 from renga.http.sse import PING_SECONDS
@@ -50,7 +52,7 @@ def create_http(
     routes = _routes(app, Auth(app.keys, ticks=ticks), running, ping_seconds)
     http = FastAPI(
         title="renga",
-        openapi_url=None,  # bodies are read by hand, so a generated description would be empty
+        openapi_url=None,  # bodies are read by hand: see renga.http.openapi
         redirect_slashes=False,
         routes=routes,  # type: ignore[arg-type]  # list[Route], where list[BaseRoute] is named
         middleware=[Middleware(Door, ids=app.ids, running=running, envelopes=envelopes)],
@@ -63,7 +65,11 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
     limit = app.config.server.max_body_mb * MB
     endpoints = (
         Messages(
-            gateway=app.gateway, auth=auth, running=running, limit=limit, ping_seconds=ping_seconds
+            gateway=app.gateway,
+            auth=auth,
+            account=Account(app.config.limits, home=app.config.home, clock=app.clock),
+            running=running,
+            manners=Manners(limit, ping_seconds, strict=app.config.server.strict),
         ),
         Chat(
             gateway=app.gateway,
@@ -77,6 +83,7 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
         Models(router=app.router, auth=auth),
         Loading(router=app.router, loadables=app.loadables, auth=auth),
         Requests(ledger=app.ledger, auth=auth),
+        Description(),
         Health(router=app.router, backends=app.loadables, ledger=app.ledger, running=running),
     )
     return [route for endpoint in endpoints for route in endpoint.routes()]

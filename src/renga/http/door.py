@@ -1,8 +1,8 @@
 """Where every request comes in and every response goes out.
 
-Owns the `request-id` on each response, the 503 of a server that drains, and the last resort: an
-exception that nobody expected becomes an envelope, or a cut stream, and a line in the log. Knows no
-paths but those that say how the server is.
+Owns the `request-id` on each response and the headers that were noted for it on its way, the 503 of
+a server that drains, and the last resort: an exception that nobody expected becomes an envelope, or
+a cut stream, and a line in the log. Knows no paths but those that say how the server is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from renga.http.account import HEADERS
 from renga.http.errors import REQUEST_ID, Envelopes, unexpected
 from renga.http.running import ClientLeft, Running, stopping
 from renga.ids import Ids
@@ -35,7 +36,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         request_id = scope[REQUEST_ID] = self._ids("req")
-        signed = _Signed(send, request_id)
+        signed = _Signed(send, request_id, scope)
         if self._running.draining and scope["path"] not in ALWAYS_OPEN:
             response = self._envelopes(scope)(stopping(), request_id)
             response.headers["connection"] = "close"
@@ -60,15 +61,20 @@ class Door:
 
 
 class _Signed:
-    """`send`, with the request's id on the response."""
+    """`send`, with the request's id on the response, and what was noted for it on the way."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, scope: Scope) -> None:
         self._send = send
+        self._scope = scope
         self._header = (b"request-id", request_id.encode())
         self.started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message["headers"] = [*message.get("headers", ()), self._header]
+            message["headers"] = [
+                *message.get("headers", ()),
+                *self._scope.get(HEADERS, ()),
+                self._header,
+            ]
         await self._send(message)

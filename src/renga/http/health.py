@@ -1,4 +1,4 @@
-"""`GET /healthz` and `GET /readyz`: whether the process lives, and whether it would take a request.
+"""`GET /healthz`, `GET /readyz`, `GET /api/hello`: whether the process lives and takes requests.
 
 Owns what ready means: not draining, the ledger can be written, and a tier at least has a backend
 that is ready. A model that failed keeps nobody from the others; the tiers without one are named, as
@@ -51,7 +51,12 @@ class Health:
         return [
             Route("/healthz", self.live, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
+            Route("/api/hello", self.hello, methods=["GET"]),
         ]
+
+    async def hello(self, request: Request) -> Response:
+        """That somebody is here: Claude Code asks before its first request."""
+        return JSONResponse({"message": "hello"})
 
     async def live(self, request: Request) -> Response:
         """The event loop turns."""

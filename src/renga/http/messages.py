@@ -1,7 +1,8 @@
 """`POST /v1/messages`, `POST /v1/messages/count_tokens` and `POST /v1/renga/score`.
 
-Owns the order in which a request is checked (key, version, body, fields) and the headers that an
-answer carries. It makes no answer: both forms of one come from the gateway's stream.
+Owns the order in which a request is checked (key, version, betas, body, fields), what an unknown
+beta lets pass, and the headers that an answer carries. It makes no answer: both forms of one come
+from the gateway's stream.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from starlette.routing import Route
 from renga.caller import Caller
 from renga.events import fold_stream
 from renga.gateway import Gateway
+from renga.http.account import Account
 from renga.http.auth import Auth
+from renga.http.betas import HARMLESS_FIELDS, INTERLEAVED, refuse_unknown, unknown
 from renga.http.body import decode, read_body
 from renga.http.running import Running
 from renga.http.sse import EventStream
@@ -28,7 +31,6 @@ from renga.http.versions import (
     ignored_header,
     ignored_headers,
     ignored_query,
-    is_newer,
     printable,
     refuse_removed,
     version_of,
@@ -39,6 +41,7 @@ from renga.types import (
     MessagesRequest,
     Prompt,
     ScoreRequest,
+    ThinkingEnabled,
     ignored_fields,
 )
 
@@ -57,17 +60,35 @@ class Admitted(Generic[Asked]):
     ignored: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Manners:
+    """How the endpoints behave: bytes of a body, silence in a stream, and whether strangers pass.
+
+    `strict` refuses betas that are not known, and fields beside them.
+    """
+
+    limit: int
+    ping_seconds: float
+    strict: bool = False
+
+
 class Messages:
-    """The endpoints over their parts. `limit` is bytes of a body."""
+    """The endpoints over their parts."""
 
     def __init__(
-        self, *, gateway: Gateway, auth: Auth, running: Running, limit: int, ping_seconds: float
+        self,
+        *,
+        gateway: Gateway,
+        auth: Auth,
+        account: Account,
+        running: Running,
+        manners: Manners,
     ) -> None:
         self._gateway = gateway
         self._auth = auth
+        self._account = account
         self._running = running
-        self._limit = limit
-        self._ping_seconds = ping_seconds
+        self._manners = manners
 
     def routes(self) -> list[Route]:
         """What it answers."""
@@ -86,7 +107,7 @@ class Messages:
                 events,
                 running=self._running,
                 head=lambda: answer_headers(admitted.caller, admitted.ignored),
-                ping_seconds=self._ping_seconds,
+                ping_seconds=self._manners.ping_seconds,
             )
         message = await self._running.guard(fold_stream(events), request.receive)
         headers = answer_headers(admitted.caller, admitted.ignored)
@@ -110,29 +131,53 @@ class Messages:
 
     async def _admit(self, request: Request, model: type[Asked]) -> Admitted[Asked]:
         caller = await self._auth.caller(request)
+        self._account.note(request, caller)
         version = version_of(request)
-        raw = await read_body(request, self._limit)
         betas = betas_of(request)
+        if self._manners.strict:
+            refuse_unknown(betas)
+        raw = await read_body(request, self._manners.limit)
         if len(raw) <= INLINE:
-            asked, unknown = understand(model, raw, version, betas)
+            asked, unread = understand(model, raw, version, betas)
         else:
-            asked, unknown = await asyncio.to_thread(understand, model, raw, version, betas)
+            asked, unread = await asyncio.to_thread(understand, model, raw, version, betas)
         effectless = [*ignored_headers(request), *ignored_query(request)]
-        ignored = [*effectless, *unknown, *ignored_fields(asked)]
+        ignored = [*effectless, *unread, *ignored_fields(asked)]
         return Admitted(asked, caller, ignored)
 
 
 def understand(
     model: type[Asked], raw: bytes, version: str, betas: Sequence[str]
 ) -> tuple[Asked, Sequence[str]]:
-    """What a body asks, and the fields of betas newer than this server. Raises InvalidRequest."""
+    """What a body asks, and the fields of it that nobody reads. Raises InvalidRequest.
+
+    Those are harmless ones, and where a beta is named that is not known, all that it may bring.
+    """
     body = decode(raw)
     refuse_removed(version, body)
-    unknown: Sequence[str] = ()
-    if any(is_newer(beta) for beta in betas):
-        unknown = unknown_fields(model, body, frozenset(UNSUPPORTED_FIELDS))
-        body = {name: value for name, value in body.items() if name not in unknown}
-    return parse(model, body), unknown
+    unread = [name for name in HARMLESS_FIELDS if name in body]
+    if unknown(betas):
+        strange = unknown_fields(model, body, frozenset(UNSUPPORTED_FIELDS))
+        unread += [name for name in strange if name not in unread]
+    if unread:
+        left_out = frozenset(unread)
+        body = {name: value for name, value in body.items() if name not in left_out}
+    asked = parse(model, body)
+    return (_with_room(asked) if INTERLEAVED in betas else asked), unread
+
+
+def _with_room(asked: Asked) -> Asked:
+    """`asked` with a budget of thinking that its `max_tokens` has room for.
+
+    Between calls of tools the budget is of all thinking of a turn, more than one answer's tokens.
+    """
+    if not isinstance(asked, MessagesRequest) or not isinstance(asked.thinking, ThinkingEnabled):
+        return asked
+    most = asked.max_tokens - 1
+    if most < 1 or asked.thinking.budget_tokens <= most:
+        return asked
+    thinking = asked.thinking.model_copy(update={"budget_tokens": most})
+    return asked.model_copy(update={"thinking": thinking})
 
 
 def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:

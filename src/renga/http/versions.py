@@ -1,28 +1,24 @@
-"""The API's two versions and its betas: what a header changes about a request.
+"""The API's two versions, and what of a request's headers and query has an effect.
 
 Owns: `anthropic-version` is required, as it is there; what the newer version removed is a 400 (null
-counts as absent, as for every field); a beta has no effect here and is named in `renga-ignored`. A
-beta from after our vocabulary may bring fields that nobody here can know: those are ignored and
-named too, while without such a beta an unknown field is an error.
+counts as absent, as for every field); what has no effect is named in `renga-ignored`. What a beta
+does is `renga.http.betas`'s.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 
 from renga.errors import InvalidRequest
+from renga.http.betas import ineffective
 
 OLD, NEW = "2023-06-01", "2026-10-21"
 VERSIONS = (OLD, NEW)
 
 REMOVED_IN_NEW = ("temperature", "top_p", "top_k")
-
-VOCABULARY_DATE = "20261120"  # the release of the SDK whose types `renga.types` follows
-_DATED = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)$")
 
 MOST_NAMED = 100
 
@@ -57,15 +53,12 @@ def betas_of(request: Request) -> list[str]:
     return list(dict.fromkeys(b.strip() for b in given if b.strip()))
 
 
-def is_newer(beta: str) -> bool:
-    """Whether `beta` may bring fields not known here: it is newer than our words, or undated."""
-    dated = _DATED.search(beta)
-    return dated is None or "".join(dated.groups()) > VOCABULARY_DATE
-
-
 def ignored_headers(request: Request) -> list[str]:
     """Headers of the API that were sent and have no effect, betas included."""
-    return [*betas_of(request), *(name for name in IGNORED_HEADERS if name in request.headers)]
+    return [
+        *ineffective(betas_of(request)),
+        *(name for name in IGNORED_HEADERS if name in request.headers),
+    ]
 
 
 def ignored_query(request: Request, known: frozenset[str] = KNOWN_QUERY) -> list[str]:
