@@ -31,8 +31,6 @@ KEPT_TOOL_USES: Final = 3
 KEPT_THINKING_TURNS: Final = 1
 CLEARED: Final = "[result cleared]"
 
-_THINKING: Final = (ThinkingParam, RedactedThinkingParam)
-
 
 def tool_uses(prompt: Prompt) -> list[ToolUseParam]:
     """The calls in the conversation, oldest first."""
@@ -120,11 +118,13 @@ def _turns(prompt: Prompt) -> Iterator[int]:
 
 
 def _thinks(message: MessageParam) -> bool:
-    return any(isinstance(block, _THINKING) for block in message.content)
+    """Whether there is thinking to read. What is not this server's own was emptied before."""
+    return any(isinstance(b, ThinkingParam) and b.thinking for b in message.content)
 
 
 def _silent(message: MessageParam) -> list[Any]:
-    return [block for block in message.content if not isinstance(block, _THINKING)]
+    thinking = (ThinkingParam, RedactedThinkingParam)
+    return [block for block in message.content if not isinstance(block, thinking)]
 
 
 def _with_messages(prompt: Asked, changed: dict[int, MessageParam]) -> Asked:
