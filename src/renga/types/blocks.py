@@ -144,7 +144,7 @@ class ToolResultParam(Wire):
         Field(fail_fast=True),
         BeforeValidator(_blocks_of),
         BeforeValidator(_string_or_blocks),
-        BeforeValidator(_nothing_is_empty),
+        BeforeValidator(_nothing_is_empty, json_schema_input_type=str | list[ResultBlock] | None),
     ] = Field(default_factory=list)
     is_error: Flag = False
     cache_control: CacheControl | None = None
@@ -230,11 +230,11 @@ Blocks = Annotated[
     list[BlockParam],
     Field(fail_fast=True),
     BeforeValidator(_blocks_of),
-    BeforeValidator(_string_or_blocks),
+    BeforeValidator(_string_or_blocks, json_schema_input_type=str | list[BlockParam]),
 ]
 SystemBlocks = Annotated[
     list[SystemBlockParam],
     Field(fail_fast=True),
     BeforeValidator(_blocks_of),
-    BeforeValidator(_string_or_blocks),
+    BeforeValidator(_string_or_blocks, json_schema_input_type=str | list[SystemBlockParam]),
 ]

@@ -82,7 +82,7 @@ def _null_is_false(value: Any) -> Any:
     return False if value is None else value
 
 
-Flag = Annotated[bool, BeforeValidator(_null_is_false)]
+Flag = Annotated[bool, BeforeValidator(_null_is_false, json_schema_input_type=bool | None)]
 """A switch that is off when it is absent or null."""
 
 

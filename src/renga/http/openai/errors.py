@@ -39,7 +39,7 @@ _INDEX = re.compile(r"\.(\d+)")
 
 def body_of(error: RengaError) -> dict[str, Any]:
     """The envelope. `param` is the path that the message begins with, as their docs write paths."""
-    _, type_, code = _entry(error)
+    _, type_, code = _entry(type(error))
     found = _PARAM.match(error.message)
     param = _INDEX.sub(r"[\1]", found[1]) if found else None
     if isinstance(error, errors.NotFound) and param == "model":
@@ -54,7 +54,12 @@ def envelope(error: RengaError, request_id: str) -> Response:
     headers = error.headers() | {"x-request-id": request_id}
     if error.retry_after is not None:
         headers["x-should-retry"] = "true"
-    return JSONResponse(body_of(error), _entry(error)[0], headers)
+    return JSONResponse(body_of(error), status_of(type(error)), headers)
+
+
+def status_of(cls: type[RengaError]) -> int:
+    """The status of an error of that class."""
+    return _entry(cls)[0]
 
 
 def envelopes(scope: Scope) -> Envelope:
@@ -72,9 +77,8 @@ def is_theirs(scope: Scope) -> bool:
     return bearer and b"anthropic-version" not in headers and b"x-api-key" not in headers
 
 
-def _entry(error: RengaError) -> tuple[int, str, str | None]:
-    for cls in type(error).__mro__:
-        if cls in TABLE:
-            return TABLE[cls]
-    kind = "server_error" if error.status >= 500 else "invalid_request_error"
-    return error.status, kind, None
+def _entry(cls: type[RengaError]) -> tuple[int, str, str | None]:
+    for base in cls.__mro__:
+        if base in TABLE:
+            return TABLE[base]
+    return cls.status, "server_error" if cls.status >= 500 else "invalid_request_error", None

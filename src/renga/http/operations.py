@@ -1,0 +1,264 @@
+"""The endpoints, as they are described: what each takes and what it answers.
+
+Owns the table; `tests/http/test_openapi.py` holds it to the routes. Shapes stand in the types, the
+sentences about fields in `renga.http.words`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from renga import errors
+from renga.errors import RengaError
+from renga.events import Event
+from renga.http.health import Alive, Readiness
+from renga.http.loading import BackendList, BackendState
+from renga.http.models import LARGEST_PAGE, LIFECYCLES
+from renga.http.openai.models import OpenAIModel, OpenAIModelList
+from renga.http.openai.requests import IGNORED, ChatRequest
+from renga.http.openai.shapes import ChatCompletion, ChatCompletionChunk, OpenAIError
+from renga.http.requests import RequestRow
+from renga.http.versions import VERSIONS
+from renga.http.words import CHAT_WORDS, FIELD_WORDS
+from renga.types import (
+    CountRequest,
+    Message,
+    MessagesRequest,
+    ModelInfo,
+    ModelPage,
+    ScoreRequest,
+    Scores,
+    TokenCount,
+)
+
+Json = dict[str, Any]
+
+MESSAGE_WORDS = {**FIELD_WORDS, "metadata": "accepted without effect"}
+
+ALWAYS = (errors.AuthenticationFailed, errors.ApiError, errors.Unavailable)
+ASKING = (
+    *ALWAYS,
+    errors.InvalidRequest,
+    errors.NotFound,
+    errors.RequestTimeout,
+    errors.RequestTooLarge,
+    errors.RateLimited,
+    errors.GatewayTimeout,
+    errors.Overloaded,
+)
+
+
+def _parameter(name: str, place: str, about: str, schema: Json, *, needed: bool = False) -> Json:
+    return {
+        "name": name,
+        "in": place,
+        "required": needed or place == "path",
+        "description": about,
+        "schema": schema,
+    }
+
+
+TEXT: Json = {"type": "string"}
+VERSION = _parameter(
+    "anthropic-version",
+    "header",
+    "the version of the API",
+    {"type": "string", "enum": list(VERSIONS)},
+    needed=True,
+)
+BETAS = _parameter(
+    "anthropic-beta", "header", "betas, with commas; see the table of betas", {"type": "string"}
+)
+# OpenAI's clients send none, and are told apart by that.
+MAYBE_VERSION = {**VERSION, "required": False}
+MODEL = _parameter("name", "path", "an id, or any name that resolves to one", TEXT)
+BACKEND = _parameter("name", "path", "a backend's name in the configuration", TEXT)
+PAGES = (
+    _parameter(
+        "limit",
+        "query",
+        "the size of a page",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20},
+    ),
+    _parameter("after_id", "query", "the page behind this id", TEXT),
+    _parameter("before_id", "query", "the page before this id", TEXT),
+    _parameter(
+        "lifecycle[]",
+        "query",
+        "which are listed: active and deprecated ones, where it is left out",
+        {"type": "array", "items": {"type": "string", "enum": list(LIFECYCLES)}},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One endpoint.
+
+    `answer` is the type of the body; `other` is that of the same path in OpenAI's words, where one
+    of its clients asks. `stream` is what the events of a stream are; `raises` are the errors that
+    can come instead, `failure` the shape that they have where it is not the usual one.
+    """
+
+    name: str
+    method: str
+    path: str
+    tag: str
+    about: str
+    answer: Any
+    body: Any = None
+    words: Mapping[str, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the body that its type does not have, accepted without effect."""
+    stream: Any = None
+    other: Any = None
+    parameters: tuple[Json, ...] = ()
+    raises: tuple[type[RengaError], ...] = ()
+    failure: Any = None
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    """Statuses beside 200 with the same body."""
+    keyed: bool = True
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "create_message",
+        "post",
+        "/v1/messages",
+        "Messages",
+        "An answer to a conversation, whole or as a stream of events.",
+        answer=Message,
+        body=MessagesRequest,
+        words=MESSAGE_WORDS,
+        stream=Event,
+        parameters=(VERSION, BETAS),
+        raises=ASKING,
+    ),
+    Operation(
+        "count_tokens",
+        "post",
+        "/v1/messages/count_tokens",
+        "Messages",
+        "The size of a prompt in the tokens of the model that would read it.",
+        answer=TokenCount,
+        body=CountRequest,
+        words=MESSAGE_WORDS,
+        parameters=(VERSION, BETAS),
+        raises=ASKING,
+    ),
+    Operation(
+        "list_models",
+        "get",
+        "/v1/models",
+        "Models",
+        "What is served, in pages, the newest first; all of it where one of OpenAI's clients asks.",
+        answer=ModelPage,
+        other=OpenAIModelList,
+        parameters=(MAYBE_VERSION, BETAS, *PAGES),
+        raises=(*ALWAYS, errors.InvalidRequest),
+    ),
+    Operation(
+        "get_model",
+        "get",
+        "/v1/models/{name}",
+        "Models",
+        "One model, by its id or by any name that resolves to it.",
+        answer=ModelInfo,
+        other=OpenAIModel,
+        parameters=(MODEL, MAYBE_VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "create_chat_completion",
+        "post",
+        "/v1/chat/completions",
+        "OpenAI",
+        "OpenAI's chat: an answer to a conversation, whole or as a stream of chunks.",
+        answer=ChatCompletion,
+        body=ChatRequest,
+        words=CHAT_WORDS,
+        ignored={name: why for name, (_, why) in IGNORED.items()},
+        stream=ChatCompletionChunk,
+        raises=ASKING,
+        failure=OpenAIError,
+    ),
+    Operation(
+        "score",
+        "post",
+        "/v1/renga/score",
+        "renga",
+        "How likely some texts are as the beginning of the answer.",
+        answer=Scores,
+        body=ScoreRequest,
+        words={
+            **MESSAGE_WORDS,
+            "continuations": "1 to 1,000 strings",
+            "output_config": "null: a score has no answer to be given a form",
+        },
+        parameters=(VERSION, BETAS),
+        raises=ASKING,
+    ),
+    Operation(
+        "get_request",
+        "get",
+        "/v1/renga/requests/{request_id}",
+        "renga",
+        "The ledger's row of one answer of the key's workspace, with its attempts.",
+        answer=RequestRow,
+        parameters=(
+            _parameter("request_id", "path", "the `request-id` of the answer", {"type": "string"}),
+        ),
+        raises=(*ALWAYS, errors.NotFound),
+    ),
+    Operation(
+        "list_backends",
+        "get",
+        "/v1/renga/models",
+        "renga",
+        "Every backend and its state.",
+        answer=BackendList,
+        raises=ALWAYS,
+    ),
+    Operation(
+        "load_backend",
+        "post",
+        "/v1/renga/models/{name}/load",
+        "renga",
+        "Load a backend; answers when it is ready. Asks for a key of the workspace `default`.",
+        answer=BackendState,
+        parameters=(BACKEND,),
+        raises=(*ALWAYS, errors.PermissionDenied, errors.NotFound),
+    ),
+    Operation(
+        "unload_backend",
+        "post",
+        "/v1/renga/models/{name}/unload",
+        "renga",
+        "Unload a backend; answers when its memory is free. Asks for a key of the workspace "
+        "`default`.",
+        answer=BackendState,
+        parameters=(BACKEND,),
+        raises=(*ALWAYS, errors.PermissionDenied, errors.NotFound),
+    ),
+    Operation(
+        "live",
+        "get",
+        "/healthz",
+        "Health",
+        "Whether the process lives.",
+        answer=Alive,
+        keyed=False,
+    ),
+    Operation(
+        "ready",
+        "get",
+        "/readyz",
+        "Health",
+        "Whether a request would be taken, and what is missing for it.",
+        answer=Readiness,
+        statuses={503: "not ready"},
+        keyed=False,
+    ),
+)
