@@ -193,10 +193,10 @@ def _capabilities(structured: bool) -> dict[str, object]:
         "structured_outputs": yes if structured else no,
         "server_tools": {"supported": False, "code_execution": no, "web_search": no},
         "context_management": {
-            "supported": False,
-            "clear_thinking_20251015": no,
-            "clear_tool_uses_20250919": no,
-            "compact_20260112": no,
+            "supported": True,
+            "clear_thinking_20251015": yes,
+            "clear_tool_uses_20250919": yes,
+            "compact_20260112": yes,
         },
         "effort": {
             "supported": False, "low": no, "medium": no, "high": no, "max": no, "xhigh": no,

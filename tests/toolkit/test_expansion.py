@@ -148,13 +148,6 @@ def test_a_search_and_its_result_belong_together(content: list[Any], words: str)
         expanded(prompt(("user", [text("Do it.")]), ("assistant", content)))
 
 
-def test_a_reference_to_no_tool_of_the_request_is_refused_with_the_apis_code() -> None:
-    with pytest.raises(InvalidRequest, match="Tool reference 'c' has no corresponding") as caught:
-        expanded(prompt(("user", [text("Do it.")]), ("assistant", [asked(), found("a", "c")])))
-    assert caught.value.code == "tool_reference_unresolved"
-    assert caught.value.message.startswith("messages.1.content.1.content.tool_references.1")
-
-
 def test_everything_before_a_summary_is_gone_and_the_newest_counts() -> None:
     request = prompt(
         ("user", [text("Once.")]),

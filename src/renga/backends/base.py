@@ -16,7 +16,6 @@ from renga.errors import InvalidRequest
 from renga.events import Event, MessageDelta, MessageStart
 from renga.prices import Service, Tokens
 from renga.types import (
-    CompactionParam,
     Effort,
     Likelihood,
     MessagesRequest,
@@ -48,7 +47,6 @@ class Capabilities:
     tools: bool = False
     thinking: frozenset[str] = frozenset({"disabled"})
     efforts: frozenset[Effort] = frozenset()
-    context_editing: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
@@ -73,8 +71,6 @@ class Capabilities:
             ),
             "tools": (request.tools, self.tools),
             "thinking.type": (thinking, thinking is not None and thinking.type in self.thinking),
-            "context_management": (request.context_management, self.context_editing),
-            "compaction": (request.compaction, self.context_editing),
         }
         return next((path for path, (asked, can) in wanted.items() if asked and not can), None)
 
@@ -84,17 +80,14 @@ class Capabilities:
             effort = message.output_config and message.output_config.effort
             if effort and effort not in self.efforts:
                 return f"messages.{i}.output_config.effort"
-        unread: tuple[type, ...] = () if self.tools else _CALLS
-        if not self.context_editing:
-            unread = (*unread, CompactionParam)
-        if not unread:
+        if self.tools:
             return None
         return next(
             (
                 f"messages.{i}.content.{j}"
                 for i, message in enumerate(request.messages)
                 for j, block in enumerate(message.content)
-                if isinstance(block, unread)
+                if isinstance(block, _CALLS)
             ),
             None,
         )

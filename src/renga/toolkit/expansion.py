@@ -1,10 +1,9 @@
 """A conversation as it was sent, rewritten to what a model can read.
 
-Owns three rules of the API: everything before a compaction block is gone, and its summary stands in
-its place; a search for tools that the server made is a call and its result; and a tool reference
-names a deferred tool of the request. What comes out holds texts, thinking, calls and results (of
-texts and references) alone. It is a pure function: equal beginnings stay equal beginnings. Knows no
-tokens and no templates.
+Owns two rules of the API: everything before a compaction block is gone, and its summary stands in
+its place; and a search for tools that the server made is a call and its result. What comes out
+holds texts, thinking, calls and results (of texts and references) alone. It is a pure function:
+equal beginnings stay equal beginnings. Knows no tokens and no templates.
 
 Source: "Compaction" and "Tool search tool" of the API's documentation, and the error codes of the
 official `anthropic` package, 2.12.
@@ -16,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
 from renga.errors import InvalidRequest
-from renga.toolkit.specs import references, specs_of
 from renga.types import (
     AnyBlockParam,
     CompactionParam,
@@ -43,9 +41,8 @@ def expanded(prompt: Asked) -> Asked:
     """`prompt` without blocks that stand for something else; itself where it has none.
 
     Raises:
-        InvalidRequest: a reference names no tool of the request, or a search lacks its result.
+        InvalidRequest: a search lacks its result.
     """
-    check_references(prompt)
     if not any(isinstance(b, _EXPANDED) for m in prompt.messages for b in m.content):
         return prompt
     messages = [
@@ -54,20 +51,6 @@ def expanded(prompt: Asked) -> Asked:
         for written in _written(message, f"messages.{i}.content")
     ]
     return prompt.model_copy(update={"messages": _after_compaction(messages)})
-
-
-def check_references(prompt: Prompt) -> None:
-    """Raise InvalidRequest where the conversation names a tool that the request does not have."""
-    known: set[str] | None = None
-    for path, reference in references(prompt):
-        if known is None:
-            known = {spec.name for spec in specs_of(prompt)}
-        if reference.tool_name not in known:
-            raise InvalidRequest(
-                f"{path}.tool_name: Tool reference '{reference.tool_name}' has no corresponding "
-                "tool definition",
-                code="tool_reference_unresolved",
-            )
 
 
 # --- searches -------------------------------------------------------------------------------------
