@@ -30,7 +30,8 @@ def parse(model: type[Model], body: dict[str, Any]) -> Model:
         if count > MOST_TOLD:
             raise InvalidRequest(f"body: {count:,} fields are wrong or unknown") from None
         found = error.errors(include_url=False)
-        raise InvalidRequest(_sentence(found, model, body)) from error
+        code = found[0].get("ctx", {}).get("code")
+        raise InvalidRequest(_sentence(found, model, body), code=code) from error
 
 
 def unknown_fields(

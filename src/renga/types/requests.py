@@ -44,6 +44,10 @@ UNSUPPORTED_FIELDS: dict[str, str] = {
     "workspace_id": "the workspace is the key's; leave it out",
 }
 
+# What the API calls a refusal of such a field, where clients act on it: the official tool runner
+# asks for a thread first, and sends the whole conversation once it reads this.
+UNSUPPORTED_CODES: dict[str, str] = {"thread": "thread_unsupported_request"}
+
 # Accepted, without effect on the answer, and listed in the `renga-ignored` header.
 IGNORED_FIELDS: dict[str, str] = {
     "cache_control": "on backends without a prompt cache (`scripted`); cache counters stay 0 there",
@@ -390,7 +394,8 @@ class Prompt(Wire):
             return value
         for name in (n for n in value if n in UNSUPPORTED_FIELDS):
             if value[name] not in (None, []):  # an empty list asks for nothing
-                raise refusal("unsupported", f"{name}: {UNSUPPORTED_FIELDS[name]}")
+                sentence = f"{name}: {UNSUPPORTED_FIELDS[name]}"
+                raise refusal("unsupported", sentence, UNSUPPORTED_CODES.get(name))
         return {
             k: v
             for k, v in value.items()

@@ -25,9 +25,13 @@ Count = Annotated[int, Field(ge=0, le=10**9)]
 Refusal = Literal["unsupported", "unknown", "empty"]
 
 
-def refusal(kind: Refusal, sentence: str) -> PydanticCustomError:
-    """The error of a validator that says all there is to say, without the value behind it."""
-    return PydanticCustomError(f"value_{kind}", "{sentence}", {"sentence": sentence})
+def refusal(kind: Refusal, sentence: str, code: str | None = None) -> PydanticCustomError:
+    """The error of a validator that says all there is to say, without the value behind it.
+
+    `code` is the API's finer `error_code`, where it has one for this case.
+    """
+    told = {"sentence": sentence} if code is None else {"sentence": sentence, "code": code}
+    return PydanticCustomError(f"value_{kind}", "{sentence}", told)
 
 
 def only_null(sentence: str) -> Any:
