@@ -19,7 +19,6 @@ from renga.chat.forms import (
     Part,
     Reader,
     Text,
-    form_of,
 )
 
 HERMES = FORMS[0]
@@ -211,16 +210,3 @@ def test_a_call_that_is_cut_before_its_name_is_dropped() -> None:
 def test_arguments_end_where_they_are_no_json() -> None:
     text = '<tool_call>{"name":"f","arguments":{"a":1,"b":oh no}}</tool_call> Well.'
     assert read(text) == [CallBegin("f"), CallJson('{"a":1,"b":'), CallEnd(False), Text("Well.")]
-
-
-# --- whose form -----------------------------------------------------------------------------------
-
-
-def test_the_form_is_the_one_that_reads_a_templates_call() -> None:
-    arguments = {"key": ["a value", 3]}
-    call = json.dumps({"name": "probe", "arguments": arguments})
-    rendered = f"<|im_start|>assistant\n<tool_call>\n{call}\n</tool_call><|im_end|>\n"
-    assert form_of(rendered, "probe", arguments) is HERMES
-    assert form_of(rendered, "probe", {}) is None
-    assert form_of("<|im_start|>assistant\n<|im_end|>\n", "probe", arguments) is None
-    assert form_of(f"[TOOL_CALLS] [{call}]", "probe", arguments) is None

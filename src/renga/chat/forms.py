@@ -3,9 +3,7 @@
 Owns the table of forms in which models write calls, and four rules: however a text is cut, the same
 parts come of it; arguments are passed on as they come, always as the beginning of a JSON object;
 white space around a call is no text; and what looks like a call and names no tool is text. It knows
-no events, no schemas and no tokens.
-
-The form is the model's own, as its chat template writes a call (Hugging Face's convention).
+no events, no schemas and no templates.
 """
 
 from __future__ import annotations
@@ -316,16 +314,3 @@ def _before_mark(text: str, mark: str) -> tuple[str, str]:
         if mark.startswith(text[len(text) - length :]):
             return text[: len(text) - length], text[len(text) - length :]
     return text, ""
-
-
-def form_of(rendered: str, name: str, arguments: dict[str, Any]) -> Form | None:
-    """The form in which a chat template wrote the call of `name` that stands in `rendered`."""
-    for form in FORMS:
-        reader = Reader(form)
-        parts = reader.feed(rendered) + reader.finish(cut=True)
-        for i, part in enumerate(parts):
-            if part == CallBegin(name):
-                written = [p.json for p in parts[i:] if isinstance(p, CallJson)]
-                if json.loads("".join(written)) == arguments:
-                    return form
-    return None

@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 
 from renga.caching import Position
 from renga.chat.messages import Pen, messages_of, strings_of, tools_of
+from renga.chat.probing import forms_of
 from renga.chat.template import REFUSALS, Abilities, Message, ModelTemplate, Now
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
@@ -58,6 +59,8 @@ class ChatTemplate:
     ) -> None:
         self.tokenizer = tokenizer
         self._template = ModelTemplate(source, special or {}, now)
+        self.forms = forms_of(self._template, tokenizer.markers)
+        """How the model writes calls and thinking."""
 
     @classmethod
     def load(cls, folder: Path, *, now: Now = datetime.now) -> ChatTemplate:
