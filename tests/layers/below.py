@@ -9,6 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
+from anthropic.lib.streaming._beta_messages import accumulate_event
+from anthropic.types.beta import BetaRawMessageStreamEvent
+from pydantic import TypeAdapter
+
 from renga.caller import Caller
 from renga.events import (
     BlockDelta,
@@ -142,14 +147,36 @@ def words_in(prompt: Prompt) -> int:
 
 
 def run(layer: Layer, below: Below, request: MessagesRequest) -> tuple[Message, list[Event]]:
-    """The answer through `layer`, as a message and as its events, in legal order."""
+    """The answer through `layer`, as a message and as its events, in legal order.
+
+    The official package, which accumulates the same events, has to come to the same message.
+    """
 
     async def collect() -> list[Event]:
         stream = layer(below.ways).stream(request, Caller(workspace="team", request_id="req_1"))
         return [event async for event in ordered(stream)]
 
     events = asyncio.run(collect())
-    return fold(events), events
+    message = fold(events)
+    assert accumulated(events) == message.model_dump(mode="json")
+    return message, events
+
+
+def accumulated(events: Sequence[Event]) -> Any:
+    """The message that the official package makes of `events`, its beta fields included."""
+    snapshot: Any = None
+    buffers: dict[int, bytes] = {}
+    for event in events:
+        snapshot = accumulate_event(
+            event=_OFFICIAL.validate_python(event.model_dump(mode="json")),
+            current_snapshot=snapshot,
+            json_bufs=buffers,
+            request_headers=httpx2.Headers(),
+        )
+    return json.loads(snapshot.to_json(exclude_unset=True))
+
+
+_OFFICIAL: TypeAdapter[Any] = TypeAdapter(BetaRawMessageStreamEvent)
 
 
 def count(layer: Layer, below: Below, prompt: Prompt) -> TokenCount:
