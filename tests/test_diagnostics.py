@@ -74,6 +74,54 @@ def test_a_prompt_that_goes_on_has_nothing_to_explain(
     assert judge(kept, asking("m1", **changes), "m2", read=640) is None
 
 
+ADD: dict[str, Any] = {"name": "add", "input_schema": {"type": "object"}}
+SUB: dict[str, Any] = {"name": "sub", "input_schema": {"type": "object"}}
+CALLED = [
+    "1+2?",
+    [{"type": "tool_use", "id": "t", "name": "add", "input": {"a": 1, "b": 2}}],
+    [{"type": "tool_result", "tool_use_id": "t", "content": "3"}],
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, None),
+        ({"messages": [*CALLED, "It is 3.", "Thanks"]}, None),
+        ({"tools": [ADD, {**SUB, "cache_control": {"type": "ephemeral"}}]}, None),
+        ({"tools": [ADD, SUB, {**ADD, "name": "late", "defer_loading": True}]}, None),
+        ({"tools": [ADD]}, "tools_changed"),
+        ({"tools": None}, "tools_changed"),
+        ({"tools": [SUB, ADD]}, "tools_changed"),
+        ({"tools": [ADD, {**SUB, "description": "Subtracts."}]}, "tools_changed"),
+        ({"tools": [ADD], "system": "Be rude."}, "tools_changed"),
+        ({"system": "Be rude."}, "system_changed"),
+        ({"system": None}, "system_changed"),
+        ({"tool_choice": {"type": "any"}}, "messages_changed"),
+        ({"thinking": {"type": "adaptive"}}, "messages_changed"),
+        ({"output_config": {"effort": "low"}}, "messages_changed"),
+        ({"messages": CALLED[:1]}, "messages_changed"),
+        (
+            {
+                "messages": [
+                    *CALLED[:2],
+                    [{"type": "tool_result", "tool_use_id": "t", "content": "4"}],
+                ]
+            },
+            "messages_changed",
+        ),
+    ],
+)
+def test_with_tools_too_the_first_part_that_differs_is_named(
+    changes: dict[str, Any], kind: str | None
+) -> None:
+    base = {"tools": [ADD, SUB], "messages": CALLED}
+    kept = Comparisons()
+    judge(kept, asking(None, **base), "m1", written=640)
+    found = reason(judge(kept, asking("m1", **{**base, **changes}), "m2", read=96))
+    assert found == (kind and {"type": kind, "cache_missed_input_tokens": 544})
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
