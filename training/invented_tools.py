@@ -13,18 +13,9 @@ from random import Random
 
 from training import world
 from training.chat import compact
-from training.tool_families import (
-    Skill,
-    Task,
-    loosely,
-    phrase,
-    phrased,
-    quantity,
-    reading,
-    title,
-    typed,
-)
+from training.tool_families import Skill, Task, loosely, phrased, reading, typed
 from training.tool_forms import Argument, Kind, Tool, Value, argument_key, tool_name
+from training.tool_values import phrase, quantity, title
 from training.world import spin
 
 THINGS: dict[str, str] = {

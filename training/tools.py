@@ -1,31 +1,27 @@
-"""Conversations with tools: calling the one that fits, using what it says, and answering without it.
+"""Conversations with tools: calling the one that fits and using what it says.
 
 Owns how requests, calls, results and answers follow one another, and the size that a row can hold. What
-tools there are and how one asks for them is in `tool_families`, `arithmetic` and `invented_tools`.
+tools there are and how one asks for them is in `tool_table`, `arithmetic`, `invented_tools` and
+`tool_wishes`; conversations without a call are in `tools_unused`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from random import Random
 
 from training import (
     arithmetic,
-    drills,
-    extract,
     invented_tools,
-    naming,
-    smalltalk,
-    support,
     tool_wishes,
     world,
 )
 from training.chat import Call, Example, Turn, compact, pieces
 from training.corpora import Labelled
-from training.tool_families import FAMILIES, LANGUAGES, TOPICS, Family, Skill, Task, fill, skill
+from training.tool_families import Family, Skill, Task, skill
 from training.tool_forms import Hand, ordered
+from training.tool_table import FAMILIES
 from training.world import spin
 
 KIND = "tools"
@@ -136,6 +132,17 @@ def used(rng: Random, one: Skill, task: Task) -> list[Turn]:
     ]
 
 
+THANKS = (
+    (
+        "[Thanks|Thank you|Thank you very much|Great, thanks|thx][!|.|]",
+        "[You are welcome|My pleasure][!|.]",
+    ),
+    (
+        "[ok|Okay|Good|Perfect|Nice][.|!|]",
+        "[Is there anything else|Anything else I can do for you]?",
+    ),
+    ("[Bye|Goodbye|See you][!|.|]", "Goodbye!"),
+)
 FAULTS = (
     "{v} not found",
     "no entry for {v}",
@@ -365,7 +372,8 @@ def size(example: Example) -> int:
     return sum(len(text) for text, _ in pieces(example))
 
 
-def _fitting(rng: Random, write: Callable[[Random], Example]) -> Example:
+def fitting(rng: Random, write: Callable[[Random], Example]) -> Example:
+    """The first conversation of that writer that a row can hold."""
     while size(example := write(rng)) > MOST_CHARACTERS:
         pass
     return example
@@ -407,271 +415,4 @@ def calling(rng: Random, wishes: Sequence[Labelled] = ()) -> Example:
 
     Some are about `wishes`, requests of public sets with their kinds.
     """
-    return _fitting(rng, lambda r: _calling(r, wishes))
-
-
-THANKS = (
-    (
-        "[Thanks|Thank you|Thank you very much|Great, thanks|thx][!|.|]",
-        "[You are welcome|My pleasure][!|.]",
-    ),
-    (
-        "[ok|Okay|Good|Perfect|Nice][.|!|]",
-        "[Is there anything else|Anything else I can do for you]?",
-    ),
-    ("[Bye|Goodbye|See you][!|.|]", "Goodbye!"),
-)
-GREETINGS = (
-    (
-        "[Hi|Hello|Hey|Good morning|hi there][!|.|]",
-        "Hello! [How can I help you|What can I do for you]?",
-    ),
-    ("How are you?", "[I am fine|Fine], thank you. [How can I help you?|]"),
-    (
-        "[Can you help me|I need help|I have a question][?|.|]",
-        "[Of course|Sure], [what do you need|how can I help]?",
-    ),
-)
-LACKING = (
-    "[I am sorry, I|Sorry, I|I] [cannot|can't] {d}.",
-    "[Sorry, I|I] have no tool to {d}.",
-    "None of my tools can {d}.",
-    "I [cannot|can't] {d} with the tools that I have.",
-    "[Sorry, I|I] [cannot|can't] {d}, I can only {c}.",
-    "That is not possible here: I [cannot|can't] {d}.",
-)
-BEYOND: tuple[tuple[str, str], ...] = (
-    ("[Write|Make] [a poem|a song|a story] about {x}[, please|].", "write texts like that"),
-    ("[Write|Draft] [a letter|an essay|a speech] [on|about] {x}[.|]", "write texts like that"),
-    ("[Tell me|Do you know] a joke[ about {x}|][.|!|]", "tell jokes"),
-    ("[Draw|Show] me [a picture of|] {x}.", "make pictures"),
-    ("[What do you think|What is your opinion] [about|on] {x}?", "give opinions"),
-    ("[Explain|Tell me about|What is] {x}[?|.]", "tell you about that"),
-    ("[Who|What person] invented {x}?", "say who did that"),
-    ("[When|Where] [did|was] {x} [begin|first seen]?", "tell you about that"),
-    ("[Why|How] do people like {x}?", "tell you about that"),
-    ("[Order|Buy|Get] me [a|the] {p}[, please|].", "buy things"),
-    ("[Call|Phone|Ring] {n}[ for me|, please|].", "make phone calls"),
-    ("[Clean|Delete] my [computer|inbox|files].", "do that"),
-    ("[Fix|Repair|Debug] [my code|this program|my website].", "repair programs"),
-    ("[What should I|Help me] [cook|wear|do] [today|on Sunday][?|.]", "decide that"),
-    ("[Summarize|Read] [the book|the film|the news] [of today|] for me.", "read that"),
-    ("[Who won|Who is winning] the [match|race|election]?", "see the news"),
-    ("[Unlock|Start] my [car|phone|garage door].", "do that"),
-    ("[Teach me|I want to learn] {l}.", "teach languages"),
-    ("[Say|Write] [good morning|thank you|goodbye] in {l}.", "translate texts"),
-    ("[Which|What] [book|series|restaurant] [do you like|is good]?", "recommend things"),
-    ("[Invent|Find] a name for my [dog|band|shop].", "invent names"),
-    ("[What will|How will] the world [be|look] like in 50 years?", "see the future"),
-    ("[Dance|Smile] for me[!|.]", "do that"),
-    ("[Bring|Fetch] me a [coffee|glass of water|sandwich].", "bring things"),
-    ("What is the [capital|president|largest city] of {c}?", "tell you about that"),
-)
-COUNTRIES = "Peru Kenya Norway Chile India Egypt Poland Canada Vietnam Ghana Greece Nepal".split()
-REMARKS: tuple[tuple[str, str], ...] = (
-    ("My name is {n}.", "Hello, {n}! [How can I help you?|What can I do for you?]"),
-    ("I am {n}[ from {p}|].", "Hello, {n}! How can I help you?"),
-    ("[I am|I feel] [tired|bored|sick|unhappy][ today|].", "I am sorry to hear that."),
-    ("[I am|I feel] [happy|great|fine][ today|].", "I am glad to hear that."),
-    ("[It is|What a] [a nice|a lovely|beautiful] day[!|.]", "[I am glad|That is good] to hear."),
-    ("[You are|That was] [great|very helpful|good|nice][!|.]", "Thank you[!|.]"),
-    ("[You are|That was] [wrong|no help|useless][!|.]", "I am sorry. [What can I do better?|]"),
-    ("[I have|There is] nothing [else|more][.|]", "[All right|Okay]. [Have a nice day!|]"),
-    ("[Wait|Stop|Never mind|Forget it][.|!|]", "[Okay|All right]."),
-    ("[Yes|No|Maybe|Sure|I see|Right][.|!|]", "[Okay|All right]. [What can I do for you?|]"),
-    ("[I like|We like] {x}.", "[That is nice|Good to know]."),
-    ("[Test|testing|hello?|Anyone there?|Ping]", "[I am here.|Hello!] How can I help you?"),
-)
-
-
-def _about(rng: Random, text: str) -> str:
-    """A wording with some topic, thing, name, language or country in it."""
-    known = {
-        "x": rng.choice(TOPICS),
-        "p": world.product(rng),
-        "n": world.first_name(rng),
-        "l": rng.choice(LANGUAGES.split("|")),
-        "c": rng.choice(COUNTRIES),
-    }
-    return fill(text, known)
-
-
-def distinct(skills: Sequence[Skill]) -> list[Skill]:
-    """The tools without those that could do the work of one before them."""
-    found: list[Skill] = []
-    for one in skills:
-        if not any(kin(one, known) for known in found):
-            found.append(one)
-    return found
-
-
-def _lacking(rng: Random) -> tuple[list[Skill], list[Turn]]:
-    """A wish for which there is no tool, but others are there."""
-    wanted = any_skill(rng)
-    box = [s for s in (any_skill(rng) for _ in range(rng.randint(1, 4))) if not kin(s, wanted)]
-    if wanted.trade in SUM_TRADES:
-        box = [s for s in box if s.trade not in SUM_TRADES]
-    box = distinct(box)
-    if not box:
-        return _lacking(rng)
-    wish, deed = wanted.task(rng).wish, wanted.deed
-    if wanted.tool.name in wish or rng.random() < 0.25:
-        wish, deed = rng.choice(BEYOND)
-        wish = wish.replace("{x}", rng.choice(TOPICS)).replace("{p}", world.product(rng))
-        wish = wish.replace("{n}", world.first_name(rng)).replace(
-            "{l}", rng.choice(LANGUAGES.split("|"))
-        )
-        wish = spin(rng, wish)
-    told = spin(rng, rng.choice(LACKING)).replace("{d}", deed).replace("{c}", box[0].deed)
-    return box, [Turn("user", wish), Turn("assistant", told)]
-
-
-UNSERVED = (
-    "[I am sorry, I|Sorry, I|I] [cannot|can't] do that with [the|my] tools[ that I have|].",
-    "None of my tools [does|can do] that.",
-    "[Sorry, that|That] is not something my tools can do.",
-    "I have no tool for that[, sorry|].",
-    "[Sorry, I|I] [cannot|can't] do that, I can only {c}.",
-)
-
-
-def _unserved(rng: Random, wishes: Sequence[Labelled]) -> tuple[list[Skill], list[Turn]]:
-    """A real wish beside tools for other kinds of wish, or for other things altogether."""
-    wished = wishing(rng, wishes)
-    if wished is None:
-        return _lacking(rng)
-    (one,), turns, box = wished
-    text = turns[0].text
-    if rng.random() < 0.6 or len(box) == 1:
-        box = [_unrelated(rng) for _ in range(rng.randint(1, 3))]
-        words = {naming.stem(w) for w in re.findall(r"[a-z]{4,}", text.lower())}
-        named = [re.findall(r"[A-Z]?[a-z]+", s.tool.name) for s in box]
-        if any(naming.stem(w) in words for name in named for w in name):
-            return _unserved(rng, wishes)
-    others = distinct([s for s in box if s is not one])
-    forms = UNSERVED if others[0].deed != "do that" else UNSERVED[:-1]
-    told = spin(rng, rng.choice(forms)).replace("{c}", others[0].deed)
-    return others, [Turn("user", text), Turn("assistant", told)]
-
-
-def _deeds(box: Sequence[Skill]) -> str:
-    deeds = list(dict.fromkeys(s.deed for s in box))
-    return deeds[0] if len(deeds) == 1 else ", ".join(deeds[:-1]) + f" and {deeds[-1]}"
-
-
-def _polite(rng: Random) -> tuple[list[Skill], list[Turn]]:
-    """Small talk beside tools, and the question what they are good for."""
-    box = toolbox(rng, [any_skill(rng)])[:3]
-    if rng.random() < 0.35:
-        question = spin(
-            rng,
-            rng.choice(
-                (
-                    "[What can you do|What are you able to do|How can you help me][?|]",
-                    "[Which|What] tools do you have?",
-                    "[What are you for|What is your job]?",
-                )
-            ),
-        )
-        answer = f"I can {_deeds(box)}."
-    else:
-        talk = rng.choice((*THANKS, *GREETINGS, *GREETINGS, *REMARKS))
-        known = {"n": world.first_name(rng), "p": world.city(rng), "x": rng.choice(TOPICS)}
-        question, answer = (fill(spin(rng, text), known) for text in talk)
-    return box, [Turn("user", question), Turn("assistant", answer)]
-
-
-def _small_sum(rng: Random) -> tuple[list[Skill], list[Turn]]:
-    """A small sum where no tool calculates."""
-    box = [s for s in (any_skill(rng) for _ in range(3)) if s.trade not in SUM_TRADES]
-    question, answer = arithmetic.small_question(rng)
-    return box or [family(rng)], [Turn("user", question), Turn("assistant", answer)]
-
-
-def _other_work(rng: Random, wishes: Sequence[Labelled]) -> Example:
-    """A conversation of another part of the mixture, beside tools that it has no use for."""
-    write = rng.choices(
-        (
-            support.fact_chat,
-            extract.lookup,
-            drills.copy_drill,
-            smalltalk.about_itself,
-            smalltalk.plain_fact,
-            lambda r: smalltalk.decline(r, wishes),
-        ),
-        (40, 12, 8, 12, 8, 20),
-    )[0]
-    return write(rng)
-
-
-UNRELATED = frozenset({"tickets", "parcels", "people", "refunds", "lights", "stocks"})
-
-
-def _unrelated(rng: Random) -> Skill:
-    """A tool that none of the other parts' questions is about."""
-    found = any_skill(rng)
-    while found.trade not in UNRELATED | SUM_TRADES and " " not in found.trade:
-        found = any_skill(rng)
-    return found
-
-
-def _not_calling(rng: Random, wishes: Sequence[Labelled]) -> Example:
-    if rng.random() < 0.4:
-        other = _other_work(rng, wishes)
-        boxed = toolbox(rng, [_unrelated(rng)], _unrelated)
-        return replace(other, kind=KIND, tools=listed(rng, boxed[:1], boxed))
-    talks: tuple[Talk, ...] = (_lacking, _polite, _small_sum, lambda r: _unserved(r, wishes))
-    skills, turns = rng.choices(talks, (45, 20, 9, 26))[0](rng)
-    head = (Turn("system", text),) if (text := system_text(rng)) else ()
-    return Example(KIND, (*head, *turns), tools=listed(rng, skills[:1], skills))
-
-
-def not_calling(rng: Random, wishes: Sequence[Labelled]) -> Example:
-    """A conversation with tools at hand in which none is called.
-
-    `wishes` are requests of a public set, some of which an assistant without tools must decline.
-    """
-    return _fitting(rng, lambda r: _not_calling(r, wishes))
-
-
-def _plan(rng: Random, calls: Sequence[Call]) -> str:
-    """A thought before calls: which tool, and mostly what it is given."""
-    if rng.random() < 0.4:
-        names = " and ".join(dict.fromkeys(call.name for call in calls))
-        return rng.choice(
-            (f"I need {names} for that.", f"I use {names}.", f"For this there is {names}.")
-        )
-    named = [
-        f"{call.name} with "
-        + " and ".join(f"{key} = {value}" for key, value in call.arguments.items())
-        if call.arguments
-        else call.name
-        for call in calls
-    ]
-    return rng.choice(("I need {c}.", "I call {c}.")).replace("{c}", ", then ".join(named))
-
-
-def _thought(rng: Random, turns: Sequence[Turn], number: int) -> str:
-    """A short true thought before an assistant's turn."""
-    turn, before = turns[number], turns[number - 1]
-    if turn.calls:
-        return _plan(rng, turn.calls)
-    if before.role != "tool":
-        return rng.choice(("No tool is needed.", "No tool fits this.", "I answer without a tool."))
-    if before.text.startswith("Error"):
-        return "The call failed. I say why."
-    if turns[number - 2].role == "tool":
-        return rng.choice(("The tools have answered.", "I have the results."))
-    if len(before.text) < 40 and "\n" not in before.text:
-        return rng.choice((f"The tool says: {before.text}", f"The result is {before.text}"))
-    return rng.choice(("The tool has answered.", "I have the result."))
-
-
-def thinking(rng: Random, wishes: Sequence[Labelled]) -> Example:
-    """A conversation with tools in which every answer is thought about first."""
-    plain = calling(rng, wishes) if rng.random() < 0.75 else not_calling(rng, wishes)
-    turns = [
-        replace(t, thinking=_thought(rng, plain.turns, n)) if t.role == "assistant" else t
-        for n, t in enumerate(plain.turns)
-    ]
-    return replace(plain, turns=tuple(turns))
+    return fitting(rng, lambda r: _calling(r, wishes))

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from training import tool_rows, tool_score, tools
+from training import tool_rows, tool_score, tools, tools_unused
 from training.tool_rows import Outcome, Row, add, no_work, order_status, right, work
 
 ROWS = work(80, 1)
@@ -82,7 +82,7 @@ def test_no_wording_that_is_scored_is_trained_on() -> None:
     trained = {
         turn.text
         for _ in range(700)
-        for turn in (*tools.calling(rng).turns, *tools.not_calling(rng, []).turns)
+        for turn in (*tools.calling(rng).turns, *tools_unused.not_calling(rng, []).turns)
         if turn.role == "user"
     }
     scored = {wish for subject in tool_rows.ALL for wish in subject.wishes} | {*tool_rows.NO_WORK}

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import arithmetic, invented_tools, tool_families, tools
+from training import (
+    arithmetic,
+    invented_tools,
+    tool_families,
+    tool_table,
+    tool_thoughts,
+    tools,
+    tools_unused,
+)
 from training.chat import Call, Example
 from training.corpora import Labelled
 
@@ -26,8 +34,8 @@ def drawn(seed: int) -> Example:
     """A conversation of any of the writers."""
     write = (
         lambda rng: tools.calling(rng, WISHES),
-        lambda rng: tools.not_calling(rng, WISHES),
-        lambda rng: tools.thinking(rng, WISHES),
+        lambda rng: tools_unused.not_calling(rng, WISHES),
+        lambda rng: tool_thoughts.thinking(rng, WISHES),
     )
     return write[seed % 3](Random(seed))
 
@@ -70,7 +78,7 @@ def test_every_number_of_an_answer_behind_a_result_was_said_before(seed: int) ->
 
 @given(seeds)
 def test_without_need_no_tool_is_called_though_some_are_there(seed: int) -> None:
-    example = tools.not_calling(Random(seed), WISHES)
+    example = tools_unused.not_calling(Random(seed), WISHES)
     assert example.tools
     assert not any(turn.calls or turn.role == "tool" for turn in example.turns)
 
@@ -94,7 +102,7 @@ def test_nothing_is_left_to_fill_in_and_no_choice_open(seed: int) -> None:
 
 @given(seeds)
 def test_thinking_goes_before_every_answer_and_call(seed: int) -> None:
-    example = tools.thinking(Random(seed), WISHES)
+    example = tool_thoughts.thinking(Random(seed), WISHES)
     answers = [turn for turn in example.turns if turn.role == "assistant"]
     assert all(turn.thinking for turn in answers)
 
@@ -122,7 +130,7 @@ def test_small_sums_are_true(seed: int) -> None:
         assert int(re.findall(r"\d+", answer.text)[-1]) == (abs(a - b) if minus else a + b)
 
 
-@given(seeds, st.sampled_from(tool_families.FAMILIES))
+@given(seeds, st.sampled_from(tool_table.FAMILIES))
 @settings(max_examples=300)
 def test_no_family_lacks_an_argument_that_its_tool_needs(
     seed: int, family: tool_families.Family
