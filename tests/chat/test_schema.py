@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -14,19 +15,24 @@ from renga.chat.schema import (
     choice_grammar,
     grammar_of,
     json_grammar,
+    json_object_grammar,
     regex_grammar,
-    tool_call_grammar,
+    tools_grammar,
 )
+from renga.chat.subset import MOST_OPTIONAL
 from renga.engine.grammar import _without_names
 from renga.errors import InvalidRequest
+from renga.toolkit import ToolSpec
 from renga.types import CountRequest
 from tests.tiny_model import TURN_END, train_tokenizer
+
+TOKENIZER = train_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def vocabulary() -> LLTokenizer:
     # As the engine has it: with no text that spells a special token.
-    return LLTokenizer(_without_names(train_tokenizer().to_str()), eos_token=TURN_END)
+    return LLTokenizer(_without_names(TOKENIZER.to_str()), eos_token=TURN_END)
 
 
 def accepts(vocabulary: LLTokenizer, schema: dict[str, Any], text: str) -> bool:
@@ -160,9 +166,9 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"type": "strin"}, "strin"),
-    ({"type": "object", "properties": []}, "properties"),
-    ({"type": "object", "properties": {"a": {"type": "nope"}}}, "nope"),
+    ({"type": "strin"}, "one of null, boolean"),
+    ({"type": "object", "properties": []}, "an object of schemas"),
+    ({"type": "object", "properties": {"a": {"type": "nope"}}}, "one of null, boolean"),
     ({"type": "string", "pattern": "(?=a)b"}, "pattern: .*look-around"),
     ({"type": "string", "pattern": "["}, "pattern: unclosed"),
     ({"type": "string", "format": "sonnet"}, "sonnet"),
@@ -173,7 +179,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"if": {}, "then": {}}, "not supported.*if"),
     ({"enum": []}, "."),
     ({"type": "object", "required": ["z"], "additionalProperties": False}, "z"),
-    ({"type": "object", "properties": {"a": {}}, "required": "a"}, "required"),
+    ({"type": "object", "properties": {"a": {}}, "required": "a"}, "a list of strings"),
     ({"type": "string", "minLength": 5, "maxLength": 2}, "minLength"),
     ({"allOf": [{"type": "string"}, {"type": "integer"}]}, "incompatible"),
     ({"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 4}]}, "oneOf"),
@@ -205,6 +211,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"type": "string", "pattern": "a?" * 5_000}, "pattern: more than 4000 characters"),
     ({"patternProperties": {"a?" * 5_000: {}}}, "pattern: more than 4000 characters"),
+    ({"const": "a" * 20_000}, "20002 characters in a row; at most 20000"),
+    ({"items": {"const": "abc"}, "minItems": 10_000}, "60000 characters in a row"),
+    ({"properties": {"a": {"const": "a" * 20_000}}}, "20007 characters in a row"),
+    ({"prefixItems": [{"enum": ["a", "b" * 999]}] * 50}, "50050 characters in a row"),
+    (
+        {
+            "$defs": {"a": {"prefixItems": [{"const": "a" * 999}] * 10}},
+            "anyOf": [{"type": "null"}, {"prefixItems": [{"$ref": "#/$defs/a"}] * 10}],
+        },
+        "100100 characters in a row",
+    ),
+    (
+        {"properties": {f"p{n}": {} for n in range(402)}, "required": ["p7"]},
+        "401 optional properties of one object; at most 400",
+    ),
 ]
 
 
@@ -212,7 +233,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_a_schema_that_cannot_be_honoured_is_refused_by_name(
     schema: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(InvalidRequest, match=f"^{FIELD}: .*{complaint}") as caught:
+    with pytest.raises(InvalidRequest, match=rf"^{FIELD}(\.\S+)?: .*{complaint}") as caught:
         json_grammar(schema)
     assert "\n" not in caught.value.message
 
@@ -300,40 +321,165 @@ def test_a_wrong_form_is_refused_by_name(build, complaint):
     assert "\n" not in str(caught.value)
 
 
+def test_any_object_is_an_object(vocabulary):
+    grammar = json_object_grammar()
+    assert follows(vocabulary, grammar, compact({"a": [1, {"b": None}], "c": "x"}))
+    assert follows(vocabulary, grammar, "{}")
+    assert not any(follows(vocabulary, grammar, text) for text in ["[]", "1", '{"a": 1}', ""])
+    fields: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "?"}]}
+    fields["output_config"] = {"format": {"type": "json_object"}}
+    assert grammar_of(CountRequest.model_validate(fields)) == grammar
+
+
+def test_required_properties_come_first_and_each_group_in_its_order(vocabulary):
+    inner = {
+        "type": "object",
+        "properties": {name: {"const": name} for name in "zyx"},
+        "required": ["x", "y"],
+    }
+    schema = {
+        "type": "object",
+        "properties": {"d": inner, "c": {"type": "integer"}, "b": {"const": 2}, "a": {"const": 1}},
+        "required": ["a", "c"],
+    }
+    assert accepts(vocabulary, schema, compact({"c": 1, "a": 1, "d": {"y": "y", "x": "x"}, "b": 2}))
+    assert accepts(vocabulary, schema, compact({"c": 1, "a": 1, "b": 2}))
+    assert accepts(vocabulary, inner, compact({"y": "y", "x": "x", "z": "z"}))
+    assert not accepts(vocabulary, inner, compact({"z": "z", "y": "y", "x": "x"}))
+    assert not accepts(vocabulary, schema, compact({"a": 1, "c": 1}))
+
+
+def test_as_many_optional_properties_as_are_accepted_can_be_followed(vocabulary):
+    """One more type of value, and properties without a name, cost the library the most."""
+    schema = {
+        "type": "object",
+        "properties": {f"p{n}": {"type": ["integer", "null"]} for n in range(MOST_OPTIONAL)},
+        "additionalProperties": {"type": "string"},
+    }
+    assert accepts(vocabulary, schema, '{"p3":1,"p390":null,"other":"x"}')
+
+
 WEATHER = {
     "type": "object",
     "properties": {"city": {"$ref": "#/$defs/name"}},
     "required": ["city"],
     "$defs": {"name": {"type": "string"}},
 }
-TOOLS: dict[str, Any] = {"get_weather": WEATHER, 'say "hi"': {"type": "object", "properties": {}}}
+TOOLS = [
+    ToolSpec("get_weather", "", WEATHER),
+    ToolSpec('say "hi"', "", {"type": "object", "properties": {}}),
+]
 
 
 def call(name: str, arguments: Any) -> str:
     return f"<tool_call>\n{compact({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
-def test_a_tool_call_names_a_tool_and_its_arguments_fit(vocabulary):
-    grammar = tool_call_grammar(TOOLS)
-    assert follows(vocabulary, grammar, call("get_weather", {"city": "Zürich"}))
-    assert follows(vocabulary, grammar, call('say "hi"', {}))
-    assert not follows(vocabulary, grammar, call("get_weather", {}))
-    assert not follows(vocabulary, grammar, call("get_weather", {"city": "Oslo", "day": 1}))
-    assert not follows(vocabulary, grammar, call("get_whether", {"city": "Oslo"}))
-    two = call("get_weather", {"city": "Oslo"}) + "\n" + call('say "hi"', {})
-    assert not follows(vocabulary, grammar, two)
-    assert follows(vocabulary, tool_call_grammar(TOOLS, parallel=True), two)
+def tool(schema: dict[str, Any], *, strict: bool = False) -> ToolSpec:
+    return ToolSpec("f", "", schema, strict=strict, path="tools.4")
+
+
+def calls(vocabulary: LLTokenizer, specs: list[ToolSpec], text: str, **form: bool) -> bool:
+    """Whether a model without tokens for the marks may answer with exactly that text."""
+    form = {"lazy": False, "parallel": False, **form}
+    return follows(vocabulary, tools_grammar(specs, **form).grammar, text)
+
+
+def test_a_call_names_a_tool_and_its_arguments_fit(vocabulary):
+    assert calls(vocabulary, TOOLS, call("get_weather", {"city": "Zürich"}))
+    assert calls(vocabulary, TOOLS, call('say "hi"', {}))
+    assert not calls(vocabulary, TOOLS, call("get_weather", {}))
+    assert not calls(vocabulary, TOOLS, call("get_weather", {"city": "Oslo", "day": 1}))
+    assert not calls(vocabulary, TOOLS, call("get_whether", {"city": "Oslo"}))
+    assert not calls(vocabulary, TOOLS[:1], call('say "hi"', {}))
+
+
+TWO = call("get_weather", {"city": "Oslo"}) + "\n" + call('say "hi"', {})
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_calls_follow_one_another_where_that_is_allowed(vocabulary, lazy):
+    assert calls(vocabulary, TOOLS, TWO, parallel=True, lazy=lazy)
+    assert not calls(vocabulary, TOOLS, TWO, lazy=lazy)
+    assert not calls(vocabulary, TOOLS, TWO + "\n", parallel=True, lazy=lazy)
 
 
 @pytest.mark.parametrize(
-    ("tools", "complaint"),
+    "text", ["", "It rains.", "a < b", "<tool_call", "</tool_call>", "Zoë 🦊\n\n", '{"name":1}']
+)
+def test_text_may_stand_before_a_call_or_instead_of_one(vocabulary, text):
+    assert calls(vocabulary, TOOLS, text, lazy=True)
+    assert calls(vocabulary, TOOLS, text + call('say "hi"', {}), lazy=True)
+    assert not calls(vocabulary, TOOLS, text + call("shout", {}), lazy=True)
+    assert not calls(vocabulary, TOOLS, text + call('say "hi"', {}) + " So.", lazy=True)
+    assert not calls(vocabulary, TOOLS, text)
+
+
+def test_where_there_is_a_token_for_it_the_grammar_begins_with_that(vocabulary):
+    begin, end = TOKENIZER.token_to_id("<tool_call>"), TOKENIZER.token_to_id("</tool_call>")
+    forced = tools_grammar(TOOLS, lazy=False, parallel=False, begin=begin, end=end)
+    lazy = tools_grammar(TOOLS, lazy=True, parallel=False, begin=begin, end=end)
+    assert (forced.trigger, lazy.trigger) == (None, begin)
+    assert forced.grammar == lazy.grammar
+    written = vocabulary.tokenize_str(compact({"name": 'say "hi"', "arguments": {}}))
+    newline = vocabulary.tokenize_str("\n")
+    matcher = LLMatcher(vocabulary, lazy.grammar)
+    assert matcher.consume_tokens([begin, *newline, *written, *newline, end])
+    assert matcher.is_stopped()
+
+
+@pytest.mark.parametrize(
+    ("specs", "complaint"),
     [
-        ({}, "tools: there are none"),
-        ({"a": {"type": "chair"}}, "tools: "),
-        ({"a": {}, "b": {"$ref": "#/nowhere"}}, "tools.1.input_schema: $ref '#/nowhere' names"),
+        ([], "tools: there are none"),
+        ([tool({"type": "chair"})], "tools.4.input_schema.type: one of null"),
+        ([tool({"properties": {"a": {"enum": 3}}})], "tools.4.input_schema.properties.a.enum: a"),
+        ([tool({"$ref": "#/nowhere"}, strict=True)], "tools.4.input_schema: $ref '#/nowhere' name"),
+        ([tool({"not": {}}, strict=True)], "tools.4.input_schema: keywords that are not supported"),
+        ([tool({"$ref": "#"}, strict=True)], "tools.4.input_schema: recursive definitions"),
     ],
 )
-def test_tools_that_cannot_be_followed_are_refused_by_name(tools, complaint):
+def test_tools_that_cannot_be_followed_are_refused_by_name(specs, complaint):
     with pytest.raises(InvalidRequest) as caught:
-        tool_call_grammar(tools)
+        tools_grammar(specs, lazy=False, parallel=False)
     assert str(caught.value).startswith(complaint)
+
+
+CODE = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+# Schemas of tools that are not strict, and whether their arguments are held to the rest of it.
+LOOSE: list[tuple[dict[str, Any], bool]] = [
+    ({**CODE, "not": {"required": ["b"]}}, True),
+    ({**CODE, "patternProperties": {"(?=x)": {}}, "minProperties": 1}, True),
+    ({"type": "object", "properties": {"a": {"type": "integer"}, "b": {"format": "x"}}}, True),
+    ({**CODE, "properties": {**CODE["properties"], "b": {"pattern": "^(?!x)"}}}, True),
+    ({**CODE, "properties": {**CODE["properties"], "next": {"$ref": "#"}}}, False),
+    ({**CODE, "properties": {**CODE["properties"], "b": {"$ref": "https://a.org/b"}}}, False),
+    ({**CODE, "properties": {**CODE["properties"], "b": {"const": "x" * 30_000}}}, False),
+]
+
+
+@pytest.mark.parametrize(("schema", "held"), LOOSE)
+def test_what_cannot_be_followed_of_another_tool_is_passed_over(vocabulary, schema, held):
+    assert calls(vocabulary, [tool(schema)], call("f", {"a": 1}))
+    assert calls(vocabulary, [tool(schema)], call("f", {"a": "x"})) != held
+    with pytest.raises(InvalidRequest):
+        tools_grammar([tool(schema, strict=True)], lazy=False, parallel=False)
+
+
+def test_what_is_too_much_together_is_followed_in_strict_tools_alone(vocabulary):
+    choices = {"type": "object", "properties": {"a": {"enum": ["x", *map(str, range(4_000))]}}}
+    specs = [ToolSpec(f"tool_{n}", "", {**choices, "title": str(n)}) for n in range(8)]
+    assert calls(vocabulary, specs[:1], call("tool_0", {"a": "x"}))
+    assert not calls(vocabulary, specs[:1], call("tool_0", {"a": "y"}))
+    assert calls(vocabulary, [*specs, *TOOLS], call("tool_0", {"a": "y"}))
+    strict = ToolSpec("f", "", WEATHER, strict=True)
+    assert calls(vocabulary, [*specs, strict], call("f", {"city": "Oslo"}))
+    assert not calls(vocabulary, [*specs, strict], call("f", {"city": 1}))
+    with pytest.raises(InvalidRequest, match="tools: too large"):
+        every = [replace(spec, strict=True) for spec in specs]
+        tools_grammar(every, lazy=False, parallel=False)
+
+
+def test_many_tools_can_be_followed(vocabulary):
+    specs = [ToolSpec(f"tool_{n}", "", {**WEATHER, "title": str(n)}) for n in range(200)]
+    assert calls(vocabulary, specs, call("tool_150", {"city": "Oslo"}), lazy=True)

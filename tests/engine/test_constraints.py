@@ -9,8 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from renga.chat.schema import choice_grammar, json_grammar, regex_grammar, tool_call_grammar
+from renga.chat.schema import choice_grammar, json_grammar, regex_grammar, tools_grammar
 from renga.engine.messages import Submit
+from renga.toolkit import ToolSpec
 from tests.engine.harness import NAMES, Answer, Workbench, model_folder, run
 
 pytestmark = pytest.mark.timeout(120)
@@ -81,7 +82,7 @@ def test_json_is_written_without_white_space(bench):
         assert answer.text == json.dumps(found, separators=(",", ":"))
 
 
-TOOLS: dict[str, Any] = {
+TOOLS: dict[str, dict[str, Any]] = {
     "get_weather": {
         "type": "object",
         "properties": {"city": {"type": "string", "maxLength": 12}, "days": {"enum": [1, 3, 7]}},
@@ -89,33 +90,40 @@ TOOLS: dict[str, Any] = {
     },
     "end_call": {"type": "object", "properties": {}},
 }
+SPECS = [ToolSpec(name, "", schema) for name, schema in TOOLS.items()]
 
 
-def _special(bench: Workbench) -> dict[str, Any]:
+def _marks(bench: Workbench) -> dict[str, int]:
     ids = {"begin": "<tool_call>", "end": "</tool_call>"}
     return {name: bench.tokenizer.token_to_id(text) for name, text in ids.items()}
 
 
+def _calls(text: str) -> list[dict[str, Any]]:
+    """The calls in a text, each on lines of its own. Arguments may hold anything but a new line."""
+    return [json.loads(line) for line in text.split("\n") if line.startswith('{"name":')]
+
+
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_tool_call_is_framed_by_its_tokens_and_its_arguments_fit(bench, parallel):
-    special = _special(bench)
-    grammar = tool_call_grammar(TOOLS, **special, parallel=parallel)
+    marks = _marks(bench)
+    grammar = tools_grammar(SPECS, lazy=False, parallel=parallel, **marks).grammar
     for answer in _answers(bench, grammar, "Call a tool."):
         if answer.end.reason == "max_tokens":
             continue  # a model may call for ever where that is allowed
-        assert answer.tokens[0] == special["begin"]
-        assert special["end"] in answer.tokens
-        for line in answer.text.split("\n"):
-            if line:
-                call = json.loads(line)
-                assert list(call) == ["name", "arguments"]
-                jsonschema.validate(call["arguments"], TOOLS[call["name"]])
+        assert answer.tokens[0] == marks["begin"]
+        assert marks["end"] in answer.tokens
+        calls = _calls(answer.text)
+        assert len(calls) >= 1 if parallel else len(calls) == 1
+        for call in calls:
+            assert list(call) == ["name", "arguments"]
+            jsonschema.validate(call["arguments"], TOOLS[call["name"]])
 
 
 def test_without_such_tokens_a_tool_call_is_framed_by_text(bench):
-    for answer in _answers(bench, tool_call_grammar(TOOLS), "Call a tool."):
+    grammar = tools_grammar(SPECS, lazy=False, parallel=False).grammar
+    for answer in _answers(bench, grammar, "Call a tool."):
         found = re.fullmatch(r"<tool_call>\n(.*)\n</tool_call>", answer.text)
         assert found
         call = json.loads(found[1])
         jsonschema.validate(call["arguments"], TOOLS[call["name"]])
-        assert not set(_special(bench).values()) & set(answer.tokens)
+        assert not set(_marks(bench).values()) & set(answer.tokens)

@@ -1,34 +1,30 @@
 """`output_config.format`, and calls of tools, as grammars that the engine's sampler can follow.
 
-Owns two rules: a format is accepted when everything in it is honoured, and refused by name before
-the engine sees it; and JSON is written compactly, without white space between its parts, since a
-model that may write white space may write nothing else (lessons, 15). Properties come in the
-schema's order. It knows no models: the engine compiles the grammar against a vocabulary.
+Owns three rules: a format is accepted when everything in it is honoured, and refused by name before
+the engine sees it; a call always parses and names a tool that was given; and JSON is written
+compactly, without white space between its parts, since a model that may write white space may
+write nothing else (lessons, 15). It knows no models: the engine compiles the grammar against a
+vocabulary. What a schema may hold is `subset`'s.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 from llguidance import LLMatcher, LLParserLimits
 
+from renga.chat.subset import LONGEST_PATTERNS, check_form, without_patterns, written
 from renga.engine.messages import GRAMMAR_FUEL
 from renga.errors import InvalidRequest
+from renga.toolkit.specs import ToolSpec
 from renga.types import ChoiceFormat, JsonFormat, JsonObjectFormat, Prompt, RegexFormat
 
 FORMAT = "output_config.format"
 FIELD = f"{FORMAT}.schema"
-DEEPEST = 64  # levels of nesting in a schema, references followed
-
-# The library's work grows with the square of a pattern's length, and with the number of remainders
-# of a step: at these bounds a grammar takes it some 50 ms, beyond them soon seconds.
-LONGEST_PATTERNS = 4_000  # characters of all patterns
-LARGEST_MULTIPLE = 10_000  # of all steps together, zeros at its end not counted
 MOST_CHOICES = 1_000
 LONGEST_CHOICES = 20_000  # characters of all choices
 
@@ -39,11 +35,6 @@ OPTIONS: Any = {
     "coerce_one_of": False,
     "lenient": False,
 }
-
-# An object that names its properties and says nothing of others is written with those alone: what
-# comes out satisfies the schema, and a small model does not go on inventing keys. Where these
-# keywords combine schemas, closing one of them could forbid what another asks for.
-COMBINING = frozenset({"allOf", "oneOf", "not", "if", "patternProperties", "unevaluatedProperties"})
 
 
 def grammar_of(prompt: Prompt) -> str | None:
@@ -59,7 +50,7 @@ def grammar_of(prompt: Prompt) -> str | None:
         case JsonFormat():
             return json_grammar(wanted.json_schema)
         case JsonObjectFormat():
-            return json_grammar({"type": "object"})
+            return json_object_grammar()
         case RegexFormat():
             return regex_grammar(wanted.pattern)
         case ChoiceFormat():
@@ -69,10 +60,15 @@ def grammar_of(prompt: Prompt) -> str | None:
 def json_grammar(schema: Mapping[str, Any]) -> str:
     """An llguidance grammar for compact JSON that `schema` accepts. Raises InvalidRequest."""
     try:
-        grammar = LLMatcher.grammar_from_json_schema(_written(schema, FIELD), overrides=OPTIONS)
+        grammar = LLMatcher.grammar_from_json_schema(written(schema, FIELD), overrides=OPTIONS)
     except ValueError as error:
         raise InvalidRequest(f"{FIELD}: {_sentence(str(error))}") from error
     return _compiled(str(grammar), FIELD)
+
+
+def json_object_grammar() -> str:
+    """A grammar for any JSON object, compact."""
+    return str(LLMatcher.grammar_from_json_schema({"type": "object"}, overrides=OPTIONS))
 
 
 def regex_grammar(pattern: str) -> str:
@@ -109,47 +105,94 @@ def choice_grammar(choices: Sequence[str]) -> str:
     return _compiled("start: " + " | ".join(json.dumps(choice) for choice in choices), field)
 
 
-def tool_call_grammar(
-    tools: Mapping[str, Mapping[str, Any]],
+@dataclass(frozen=True, slots=True)
+class ToolGrammar:
+    """What an answer with calls must follow; with a `trigger`, from that token on."""
+
+    grammar: str
+    trigger: int | None = None
+
+
+def tools_grammar(
+    specs: Sequence[ToolSpec],
     *,
+    lazy: bool,
+    parallel: bool,
     begin: int | None = None,
     end: int | None = None,
-    parallel: bool = False,
-) -> str:
-    """A grammar for a call of one of `tools`, name -> schema of its arguments, in Hermes' form.
+) -> ToolGrammar:
+    """A grammar for calls of some tools, in Hermes' form.
 
     `<tool_call>`, a line of compact JSON with `name` and `arguments`, `</tool_call>`. `begin` and
     `end` are the ids of the tokens that a tokenizer has for the two; None writes them as text.
-    `parallel` allows more than one call, each on lines of its own. Raises InvalidRequest.
+    A `lazy` one lets any text come before the first call, or alone; else the answer is calls.
+    `parallel` allows more than one call, each on lines of its own.
+
+    The arguments of a strict tool meet its schema. Those of another do as far as the grammar
+    library can follow: keywords that it lacks are passed over, and where nothing else helps, the
+    arguments are any JSON object. Raises InvalidRequest, which names the tool's schema.
     """
-    if not tools:
+    if not specs:
         raise InvalidRequest("tools: there are none; at least one is expected")
-    opens = '"<tool_call>"' if begin is None else f"<[{begin}]>"
-    closes = '"</tool_call>"' if end is None else f"<[{end}]>"
-    lines = [
-        'start: call ("\\n" call)*' if parallel else "start: call",
-        f'call: {opens} "\\n" body "\\n" {closes}',
-        "body: " + " | ".join(f"body_{number}" for number in range(len(tools))),
-    ]
-    for number, (name, schema) in enumerate(tools.items()):
-        head = json.dumps(f'{{"name":{json.dumps(name)},"arguments":')
-        written = {"x-guidance": OPTIONS, **_written(schema, f"tools.{number}.input_schema")}
+    opens = json.dumps(CALL_BEGINS) if begin is None else f"<[{begin}]>"
+    closes = json.dumps(CALL_ENDS) if end is None else f"<[{end}]>"
+    rest = '"\\n" body "\\n" ' + closes
+    more = f' ("\\n" {opens} {rest})*' if parallel else ""
+    frame = [f"start: {opens} {rest}{more}"]
+    if lazy and begin is None:
+        frame = [f"start: TEXT | HEAD {rest}{more}", *_TEXT_AND_HEAD]
+    trigger = begin if lazy else None
+    grammar = _calls(frame, specs, _arguments)
+    with contextlib.suppress(InvalidRequest):
+        return ToolGrammar(_compiled(grammar, "tools"), trigger)
+    # One by one they can be followed: all together they are too much.
+    return ToolGrammar(_compiled(_calls(frame, specs, _any_arguments), "tools"), trigger)
+
+
+def _calls(
+    frame: Sequence[str], specs: Sequence[ToolSpec], arguments: Callable[[ToolSpec], Any]
+) -> str:
+    lines = [*frame, "body: " + " | ".join(f"body_{number}" for number in range(len(specs)))]
+    for number, spec in enumerate(specs):
+        head = json.dumps(f'{{"name":{json.dumps(spec.name)},"arguments":')
         lines += [
             f'body_{number}: {head} arguments_{number} "}}"',
-            f"arguments_{number}: %json {json.dumps(written)}",
+            f"arguments_{number}: %json {json.dumps(arguments(spec))}",
         ]
-    return _compiled("\n".join(lines), "tools")
+    return "\n".join(lines)
 
 
-def _written(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """The schema as the grammar library is to read it. Raises InvalidRequest."""
-    _check_nesting(schema, field)
-    _check_cost(schema, field)
-    combined = any(key in COMBINING for key in _keys(schema))
-    written = dict(schema) if combined else dict(_closed(schema))
-    # The grammar library would read options from this key, over ours.
-    written.pop("x-guidance", None)
-    return written
+CALL_BEGINS, CALL_ENDS = "<tool_call>", "</tool_call>"
+# Text without a call, and text up to where the first one begins.
+_TEXT_AND_HEAD = (
+    f"TEXT: /(?s:.*)/ & ~/(?s:.*{CALL_BEGINS}.*)/",
+    f"HEAD: /(?s:.*){CALL_BEGINS}/ & ~/(?s:.*{CALL_BEGINS}.+)/",
+)
+
+
+def _arguments(spec: ToolSpec) -> dict[str, Any]:
+    """The schema of a tool's arguments as the grammar library can read it. InvalidRequest."""
+    field = f"{spec.path or 'tools'}.input_schema"
+    if spec.strict:
+        return _followed(spec.schema, field, OPTIONS)
+    check_form(spec.schema, field)
+    # Patterns for other engines look around, which ours does not.
+    for weaker in (spec.schema, without_patterns(spec.schema)):
+        with contextlib.suppress(InvalidRequest):
+            return _followed(weaker, field, {**OPTIONS, "lenient": True})
+    return _any_arguments(spec)
+
+
+def _any_arguments(spec: ToolSpec) -> dict[str, Any]:
+    """The same, where nothing but a strict tool's is held to its schema."""
+    return _arguments(spec) if spec.strict else {"x-guidance": OPTIONS, "type": "object"}
+
+
+def _followed(schema: Mapping[str, Any], field: str, options: Any) -> dict[str, Any]:
+    """The schema with the library's options, once it is known that it can follow them."""
+    found = {"x-guidance": options, **written(schema, field)}
+    _compiled(f"start: %json {json.dumps(found)}", field)
+    return found
 
 
 def _compiled(grammar: str, field: str) -> str:
@@ -161,134 +204,6 @@ def _compiled(grammar: str, field: str) -> str:
     return grammar
 
 
-def _children(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        yield from (v for v in value.values() if isinstance(v, (Mapping, list)))
-    elif isinstance(value, list):
-        yield from (v for v in value if isinstance(v, (Mapping, list)))
-
-
-def _keys(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        yield from value
-    for child in _children(value):
-        yield from _keys(child)
-
-
-def _check_nesting(schema: Mapping[str, Any], field: str) -> None:
-    """Refuse what is nested too deeply, references followed, and what leads back to itself.
-
-    The grammar library descends into references by recursion: a long chain would end the process.
-    """
-    heights: dict[int, int] = {}  # of the nodes that are done; those on the way down are 0
-
-    def height(node: Any, level: int) -> int:
-        known = heights.get(id(node), 1)
-        if level + known - 1 > DEEPEST:
-            raise InvalidRequest(
-                f"{field}: nested more than {DEEPEST} levels deep, references followed"
-            )
-        if id(node) not in heights:
-            heights[id(node)] = 0
-            below = [height(child, level + 1) for child in _children(node)]
-            if isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
-                target = _at(schema, ref, field)
-                if heights.get(id(target)) == 0:
-                    raise InvalidRequest(
-                        f"{field}: recursive definitions are not supported: {ref!r}"
-                    )
-                below.append(height(target, level + 1))
-            heights[id(node)] = 1 + max(below, default=0)
-        return heights[id(node)]
-
-    height(schema, 1)
-
-
-def _at(schema: Mapping[str, Any], ref: str, field: str) -> Any:
-    """What a reference names. Those that only a library for references could follow are refused."""
-    node: Any = schema
-    try:
-        if ref[:1] != "#" or ref[1:2] not in ("", "/"):
-            raise KeyError(ref)
-        for part in unquote(ref).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            node = node[int(key)] if isinstance(node, list) else node[key]
-    except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise InvalidRequest(
-            f"{field}: $ref {ref!r} names nothing in this schema; accepted: '#/$defs/NAME'"
-        ) from error
-    return node
-
-
-def _check_cost(schema: Mapping[str, Any], field: str) -> None:
-    """Refuse what would keep the grammar library busy for seconds, and nested base addresses."""
-    patterns, multiple = 0, 1
-    nodes: list[Any] = [schema]
-    while nodes:
-        node = nodes.pop()
-        nodes += _children(node)
-        if not isinstance(node, Mapping):
-            continue
-        if node is not schema and isinstance(node.get("$id"), str):
-            raise InvalidRequest(f"{field}: $id is accepted at the top of the schema only")
-        patterns += sum(len(pattern) for pattern in _patterns(node))
-        if patterns > LONGEST_PATTERNS:
-            raise InvalidRequest(
-                f"{field}: pattern: more than {LONGEST_PATTERNS} characters in all patterns"
-            )
-        multiple = math.lcm(multiple, _remainders(node.get("multipleOf")))
-        if multiple > LARGEST_MULTIPLE:
-            raise InvalidRequest(
-                f"{field}: multipleOf: the least common multiple of the steps is {multiple}; "
-                f"at most {LARGEST_MULTIPLE} is accepted"
-            )
-
-
-def _patterns(node: Mapping[str, Any]) -> Iterator[str]:
-    """The regular expressions that stand in one node."""
-    if isinstance(pattern := node.get("pattern"), str):
-        yield pattern
-    if isinstance(properties := node.get("patternProperties"), Mapping):
-        yield from properties
-
-
-def _remainders(step: Any) -> int:
-    """How many remainders a digit-by-digit test of `multipleOf` tells apart, about."""
-    if type(step) not in (int, float) or not 0 < step < math.inf:
-        return 1
-    whole = Fraction(str(step)).numerator
-    while whole % 10 == 0:
-        whole //= 10
-    return whole
-
-
-def _closed(schema: Any) -> Any:
-    """`schema` with every object that names its properties closed to others."""
-    if not isinstance(schema, Mapping):
-        return schema
-    closed = dict(schema)
-    for key, value in schema.items():
-        if key in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
-            closed[key] = {name: _closed(v) for name, v in value.items()}
-        elif key in ("anyOf", "prefixItems") and isinstance(value, list):
-            closed[key] = [_closed(v) for v in value]
-        elif key in ("items", "additionalProperties"):
-            closed[key] = _closed(value)
-    if _names_all(schema) and not schema.keys() & {"additionalProperties", "anyOf", "$ref"}:
-        closed["additionalProperties"] = False
-    return closed
-
-
-def _names_all(schema: Mapping[str, Any]) -> bool:
-    """Whether the schema's `properties` has everything that it requires."""
-    named, required = schema.get("properties"), schema.get("required", [])
-    return (
-        isinstance(named, Mapping)
-        and isinstance(required, list)
-        and all(isinstance(name, str) and name in named for name in required)
-    )
-
-
 def _sentence(message: str) -> str:
     """The library's message on one line, in words that a caller knows."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
@@ -298,7 +213,8 @@ def _sentence(message: str) -> str:
         return f"pattern: {reasons[0]}" if lines[0].startswith("regex parse") else reasons[0]
     if lines and lines[0].startswith("at "):
         del lines[1:]  # the grammar's text, which the caller never saw
-    sentence = " ".join(lines)
+    # A schema within a grammar comes with a place there.
+    sentence = " ".join(lines).rpartition("failed to compile JSON schema: ")[2]
     if "lexer configuration" in sentence and "too big" in sentence:
         return "too large: its strings and patterns are more than can be followed"
     if sentence.startswith("Unimplemented keys: "):

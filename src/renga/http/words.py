@@ -5,7 +5,7 @@ Owns the sentences. What is accepted stands in the types.
 
 from __future__ import annotations
 
-from renga.chat.schema import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
+from renga.chat.subset import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
 
 FIELD_WORDS: dict[str, str] = {
     "model": "a tier, a canonical id, a Claude name or an alias; see *Model names*",
