@@ -92,9 +92,9 @@ def write_words(folder: Path, template: str = TEMPLATE) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(names), encoding="utf-8")
 
 
-def write_model(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
+def write_model(folder: Path, *, seed: int = 0, template: str = TEMPLATE, **changes: Any) -> Path:
     """A model folder with random weights; `changes` go into its config.json. Returns `folder`."""
-    write_words(folder)
+    write_words(folder, template)
     config = {**CONFIG, **changes}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     generation = {"eos_token_id": [TURN_END], "pad_token_id": 0}

@@ -20,8 +20,9 @@ from msgspec.structs import replace
 
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
-from renga.chat.render import ChatTemplate, is_prefilled
-from renga.chat.schema import FIELD, grammar_of
+from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, thinking_of
+from renga.chat.render import ChatTemplate
+from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
 from renga.engine.memory import engine_settings, megabytes, plan_memory
@@ -36,20 +37,21 @@ from renga.engine.messages import (
     Score,
     Started,
     Submit,
+    Thinking,
 )
+from renga.engine.text import Vocabulary
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
 from renga.events import (
-    BlockDelta,
-    BlockStart,
-    BlockStop,
+    Candidate,
     DeltaUsage,
     Ending,
     Event,
     MessageDelta,
     MessageStart,
     MessageStop,
-    TextDelta,
+    TokenLogprob,
 )
+from renga.ids import Ids, make_ids
 from renga.machine import Machine
 from renga.models.find import ModelFolder, Sampling, check_tokenizer, find_model
 from renga.reading import is_longer
@@ -59,10 +61,11 @@ from renga.types import (
     Likelihood,
     Message,
     MessagesRequest,
+    OutputDetails,
     Prompt,
     ScoreRequest,
     StopReason,
-    TextBlock,
+    TunedRequest,
     Usage,
 )
 
@@ -87,7 +90,8 @@ class Read:
     """A request as the engine takes it. `cache` are its breakpoints, in order."""
 
     tokens: list[int]
-    grammar: str | None
+    demand: Demand
+    thinking: Thinking | None
     cache: list[Breakpoint]
 
 
@@ -97,7 +101,12 @@ class LocalBackend:
     kind = "local"
 
     def __init__(
-        self, config: BackendConfig, *, home: Path, machine: Machine | None = None
+        self,
+        config: BackendConfig,
+        *,
+        home: Path,
+        machine: Machine | None = None,
+        ids: Ids | None = None,
     ) -> None:
         self.name = config.name
         self.open_streams = 0
@@ -106,17 +115,24 @@ class LocalBackend:
         self._config = config
         self._home = home
         self._machine = machine or Machine()
+        self._ids = ids or make_ids()
         self._template: ChatTemplate | None = None
+        self._vocabulary: Vocabulary | None = None
         self._numbers = itertools.count(1)
 
     @property
     def capabilities(self) -> Capabilities:
+        forms = self._loaded_template().forms
+        thinks = forms.thought is not None
         return Capabilities(
             window=self._running().facts.window,
             max_output=MAX_OUTPUT_TOKENS,
             structured_output=True,
             prompt_caching=True,
             scoring=True,
+            tools=forms.call is not None,
+            thinking=frozenset(("enabled", "adaptive", "disabled") if thinks else ("disabled",)),
+            efforts=frozenset(EFFORTS) if thinks else frozenset(),
         )
 
     async def start(self) -> None:
@@ -171,7 +187,8 @@ class LocalBackend:
         if len(read.tokens) >= engine.facts.window:
             raise self._too_long(len(read.tokens))
         submit = self._submit(request, attempt, read)
-        answer = _Answer(self.name, shown=request.max_tokens > 0)
+        pieces = await self._pieces() if submit.logprobs is not None else None
+        answer = _Answer(self.name, self._ids, read, pieces)
         with self._asking():
             async with aclosing(engine.generate(submit, partial(_count, attempt))) as messages:
                 async for message in messages:
@@ -243,21 +260,20 @@ class LocalBackend:
 
     def _read(self, request: Prompt) -> Read:
         template = self._loaded_template()
-        grammar = grammar_of(request)
-        if grammar is not None and is_prefilled(request):
-            raise InvalidRequest(
-                "output_config.format: cannot be combined with a final assistant message; "
-                "leave one of them out"
-            )
+        demand = demand_of(request, template)
+        cache: list[Breakpoint] = []
         if isinstance(request, MessagesRequest) and caching.is_marked(request):
             least = self._config.cache_minimum_tokens
-            tokens, cache = read_with_breakpoints(template, request, least)
-            return Read(tokens, grammar, cache)
-        return Read(template.tokens(request), grammar, [])
+            tokens, cache = read_with_breakpoints(template, demand.prompt, least)
+        else:
+            tokens = template.tokens(demand.prompt)
+        tokens = opened_by(tokens, demand, template)
+        return Read(tokens, demand, thinking_of(tokens, demand, template), cache)
 
     def _submit(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Submit:
         assert self.model is not None, "the model is there while the engine runs"
         drawn = sampling_of(request, self.model.sampling)
+        tuned = request if isinstance(request, TunedRequest) else None
         return Submit(
             id=self._next_id(attempt),
             salt=attempt.workspace,
@@ -267,9 +283,13 @@ class LocalBackend:
             top_p=max(drawn.top_p, LEAST_TOP_P),
             top_k=drawn.top_k,
             min_p=drawn.min_p,
-            stop=list(request.stop_sequences),
-            grammar=read.grammar,
+            seed=tuned.seed if tuned else None,
+            stop=list(read.demand.stop),
+            grammar=read.demand.grammar,
+            trigger=read.demand.trigger,
+            thinking=read.thinking,
             cache=read.cache,
+            logprobs=tuned.logprobs if tuned else None,
             lane=_lane(attempt),
         )
 
@@ -281,6 +301,14 @@ class LocalBackend:
         settings, plan = plan_memory(self._config, model, self._machine.free(self.name))
         self._machine.promise(self.name, plan.total)
         return replace(settings, threads=settings.threads or self._machine.threads(self.name))
+
+    async def _pieces(self) -> Vocabulary:
+        """The bytes of every token, read when they are first asked for."""
+        assert self.model is not None, "the model is there while the engine runs"
+        if self._vocabulary is None:
+            file = self.model.path / "tokenizer.json"
+            self._vocabulary = await asyncio.to_thread(Vocabulary.load, file)
+        return self._vocabulary
 
     def _next_id(self, attempt: Attempt) -> str:
         return f"{attempt.request_id}.{next(self._numbers)}"
@@ -310,11 +338,14 @@ def _lane(attempt: Attempt) -> Lane:
 
 
 class _Answer:
-    """One answer of the engine as events. `shown` is whether there is a block to be filled."""
+    """One answer of the engine as events. `pieces` are there where likelihoods were asked for."""
 
-    def __init__(self, backend: str, *, shown: bool) -> None:
+    def __init__(self, backend: str, ids: Ids, read: Read, pieces: Vocabulary | None) -> None:
         self._backend = backend
-        self._shown = shown
+        self._demand = read.demand
+        self._thinks = read.demand.thinks
+        self._pieces = pieces
+        self._writer = Writer(ids, read.demand.form, read.demand.toolsets)
         self._usage = Usage(input_tokens=0, output_tokens=0)
 
     def events(self, message: Started | Output | Finished) -> Iterator[Event]:
@@ -324,29 +355,47 @@ class _Answer:
                 self._usage = usage_of(message)
                 start = Message(id="", model="", content=[], usage=self._usage)
                 yield MessageStart(message=start)
-                if self._shown:
-                    yield BlockStart(index=0, content_block=TextBlock(text=""))
+            case Output(thinking=True):
+                if self._thinks:
+                    yield from self._writer.thinking(message.text)
             case Output():
-                if message.text and self._shown:
-                    yield BlockDelta(index=0, delta=TextDelta(text=message.text))
+                yield from self._writer.text(message.text, self._logprobs(message))
             case Finished():
                 yield from self._end(message)
 
+    def _logprobs(self, output: Output) -> tuple[TokenLogprob, ...] | None:
+        if self._pieces is None or output.logprobs is None:
+            return None
+        pieces = self._pieces
+        return tuple(
+            TokenLogprob(
+                data=pieces.pieces[token],
+                logprob=likely.logprob,
+                top=tuple(
+                    Candidate(data=pieces.pieces[other], logprob=logprob)
+                    for other, logprob in likely.top
+                ),
+            )
+            for token, likely in zip(output.tokens, output.logprobs, strict=True)
+            if token not in pieces.special
+        )
+
     def _end(self, last: Finished) -> Iterator[Event]:
         if last.reason == "grammar":
-            raise InvalidRequest(f"{FIELD}: {last.error}")
+            raise InvalidRequest(f"{self._demand.blamed}: {last.error}")
         reason = REASONS.get(last.reason)
         if reason is None:
             raise BackendFailed(f"backend '{self._backend}': {last.error or last.reason}")
-        if self._shown:
-            yield BlockStop(index=0)
+        yield from self._writer.finish(reason)
+        thinking = OutputDetails(thinking_tokens=last.thinking_tokens) if self._thinks else None
         yield MessageDelta(
-            delta=Ending(stop_reason=reason, stop_sequence=last.stop_sequence),
+            delta=Ending(stop_reason=self._writer.reason(reason), stop_sequence=last.stop_sequence),
             usage=DeltaUsage(
                 input_tokens=self._usage.input_tokens,
                 cache_creation_input_tokens=self._usage.cache_creation_input_tokens,
                 cache_read_input_tokens=self._usage.cache_read_input_tokens,
                 output_tokens=last.output_tokens,
+                output_tokens_details=thinking,
             ),
         )
         yield MessageStop()
@@ -370,7 +419,7 @@ def usage_of(started: Started) -> Usage:
 
 
 def read_with_breakpoints(
-    template: ChatTemplate, request: MessagesRequest, least: int
+    template: ChatTemplate, request: Prompt, least: int
 ) -> tuple[list[int], list[Breakpoint]]:
     """The prompt's tokens, and its breakpoints that lie at `least` tokens or beyond."""
     turns = template.read(request)
@@ -408,8 +457,10 @@ def _count(attempt: Attempt, message: Started | Output | Finished) -> None:
             attempt.reused = min(beyond, usage.input_tokens)
         case Output():
             attempt.output += len(message.tokens)
+            attempt.thinking += len(message.tokens) if message.thinking else 0
         case Finished():
             attempt.output = message.output_tokens
+            attempt.thinking = message.thinking_tokens
 
 
 def sampling_of(request: MessagesRequest, own: Sampling) -> Sampling:

@@ -1,0 +1,180 @@
+"""What a request demands of its answer: how long it may think, what it must follow, where it ends.
+
+Owns four rules: how much thinking an effort is worth, and that an effort worth none begins none; how
+the choice of tools becomes a grammar, a trigger, or neither; that an answer with a form and with
+tools is one or the other; and that where only calls are wanted, no stop sequence ends them. It
+submits nothing and renders nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from renga.chat.forms import Form
+from renga.chat.grammars import either_grammar, text_grammar
+from renga.chat.render import ChatTemplate
+from renga.chat.schema import FIELD, grammar_of, tools_grammar
+from renga.conversation import is_prefilled
+from renga.engine.messages import Thinking
+from renga.errors import InvalidRequest
+from renga.toolkit import specs_of, visible
+from renga.types import (
+    AnyChoice,
+    AutoChoice,
+    Effort,
+    MessagesRequest,
+    NamedChoice,
+    NoChoice,
+    Prompt,
+    ThinkingAdaptive,
+    ThinkingEnabled,
+)
+
+# Tokens of thinking that an effort is worth, at most half of what may be said; None is that half.
+EFFORTS: Final[dict[Effort, int | None]] = {
+    "low": 0,
+    "medium": 1_024,
+    "high": 4_096,
+    "xhigh": 16_384,
+    "max": None,
+}
+USUAL_EFFORT: Final[Effort] = "high"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What becomes of one request.
+
+    Attributes:
+        prompt: the request as it is to be rendered: with thinking asked for, or without.
+        thinks: whether the answer begins with thinking.
+        grammar: what the answer follows; with a `trigger`, from that token on.
+        blamed: the field whose fault it is where the grammar cannot be followed.
+        form: how calls are written, where there may be some.
+        stop: the stop sequences that hold.
+        toolsets: the sets of the tools that are members of one.
+    """
+
+    prompt: Prompt
+    thinks: bool = False
+    grammar: str | None = None
+    trigger: int | None = None
+    blamed: str = FIELD
+    form: Form | None = None
+    stop: tuple[str, ...] = ()
+    toolsets: dict[str, str] = field(default_factory=dict)
+
+
+def demand_of(request: Prompt, template: ChatTemplate) -> Demand:
+    """What `request` demands. Raises InvalidRequest where that cannot be."""
+    thinks = template.forms.thought is not None and _wants_thinking(request)
+    prompt = request if thinks else request.model_copy(update={"thinking": None})
+    answer = grammar_of(request)
+    if answer is not None and is_prefilled(request):
+        raise InvalidRequest(
+            "output_config.format: cannot be combined with a final assistant message; "
+            "leave one of them out"
+        )
+    plain = Demand(prompt, thinks, answer)
+    if isinstance(request, MessagesRequest):
+        plain = replace(plain, stop=tuple(request.stop_sequences))
+    if not request.tools:
+        return plain
+    form = template.forms.call
+    if form is None:
+        raise InvalidRequest(
+            "tools: this model writes calls in a form that this server does not know; "
+            "leave them out or ask another model"
+        )
+    if isinstance(request.tool_choice, NoChoice):
+        return replace(plain, grammar=answer or text_grammar(form.begin))
+    return _with_tools(request, template, form, plain)
+
+
+def _with_tools(request: Prompt, template: ChatTemplate, form: Form, plain: Demand) -> Demand:
+    """`plain`, with calls of tools as the request's choice has it."""
+    choice = request.tool_choice or AutoChoice()
+    tools = visible(request)
+    if isinstance(choice, NamedChoice):
+        tools = [spec for spec in specs_of(request) if spec.name == choice.name]
+    if not tools:  # all of them are yet to be found
+        return replace(plain, grammar=plain.grammar or text_grammar(form.begin))
+    forced = isinstance(choice, AnyChoice | NamedChoice)
+    markers = template.tokenizer.markers
+    calls = tools_grammar(
+        tools,
+        lazy=not forced and plain.grammar is None,
+        parallel=isinstance(choice, NoChoice) or not choice.disable_parallel_tool_use,
+        begin=markers.get(form.begin),
+        end=markers.get(form.end),
+    )
+    grammar = calls.grammar
+    if plain.grammar is not None and not forced:
+        grammar = either_grammar(plain.grammar, grammar)
+    return replace(
+        plain,
+        grammar=grammar,
+        trigger=calls.trigger,
+        blamed="tools",
+        form=form,
+        stop=() if forced else plain.stop,
+        toolsets={spec.name: spec.toolset for spec in tools if spec.toolset is not None},
+    )
+
+
+def effort_of(prompt: Prompt) -> Effort:
+    """The effort that the answer is worth: what was said of it last."""
+    for message in reversed(prompt.messages):
+        if message.output_config is not None and message.output_config.effort is not None:
+            return message.output_config.effort
+    config = prompt.output_config
+    return config.effort if config is not None and config.effort is not None else USUAL_EFFORT
+
+
+def _wants_thinking(prompt: Prompt) -> bool:
+    """Whether the answer is to begin with thinking; one that is begun already cannot."""
+    if isinstance(prompt.thinking, ThinkingAdaptive):
+        return EFFORTS[effort_of(prompt)] != 0 and not is_prefilled(prompt)
+    return isinstance(prompt.thinking, ThinkingEnabled) and not is_prefilled(prompt)
+
+
+def budget_of(request: MessagesRequest) -> int:
+    """How many tokens the answer to `request` may begin with as thinking."""
+    if isinstance(request.thinking, ThinkingEnabled):
+        return request.thinking.budget_tokens
+    worth = EFFORTS[effort_of(request)]
+    half = request.max_tokens // 2
+    return half if worth is None else min(worth, half)
+
+
+def opened_by(tokens: list[int], demand: Demand, template: ChatTemplate) -> list[int]:
+    """The prompt's tokens, with the beginning of a thought where one is wanted and not there."""
+    marks = template.forms.thought
+    if marks is None or not demand.thinks:
+        return tokens
+    opening = template.tokenizer.encode(marks.opening)
+    return tokens if tokens[-len(opening) :] == opening else tokens + opening
+
+
+def thinking_of(tokens: list[int], demand: Demand, template: ChatTemplate) -> Thinking | None:
+    """What the engine is told of thinking, for a prompt of these tokens; None where it has none.
+
+    A template may begin a thought that nobody wants: it is closed at once.
+    """
+    marks = template.forms.thought
+    if marks is None:
+        return None
+    tokenizer = template.tokenizer
+    opening = tokenizer.encode(marks.opening)
+    if tokens[-len(opening) :] != opening or is_prefilled(demand.prompt):
+        return None
+    request = demand.prompt
+    budget = 0
+    if demand.thinks and isinstance(request, MessagesRequest):
+        budget = budget_of(request)
+    return Thinking(
+        end=tokenizer.encode(marks.closing),
+        marker=tokenizer.markers[marks.marker],
+        budget=budget,
+    )
