@@ -12,25 +12,49 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from renga.types import UNSUPPORTED_FIELDS, MessagesRequest
+from renga.types import SUPPORTED_BLOCKS, SUPPORTED_TOOLS, UNSUPPORTED_FIELDS, MessagesRequest
 from tests.http.served import Served, asking, start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-words = st.text(max_size=8) | st.sampled_from(["user", "assistant", "text", "image", "haiku", "5m"])
+words = st.text(max_size=8) | st.sampled_from(
+    ["user", "assistant", "system", "text", "image", "haiku", "5m"]
+)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words
 NAMES = [*MessagesRequest.model_fields, *UNSUPPORTED_FIELDS, "betas"]
 keys = (
-    st.sampled_from(["type", "text", "role", "content", "cache_control", "ttl", "schema"]) | words
+    st.sampled_from(
+        "type text role content cache_control ttl schema id name input tool_use_id is_error "
+        "input_schema properties tools edits keep trigger value budget_tokens format effort".split()
+    )
+    | words
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4)
 )
-blocks = st.fixed_dictionaries({"type": words, "text": values}) | values
-turns = st.fixed_dictionaries({"role": words, "content": values | st.lists(blocks, max_size=3)})
+kinds = words | st.sampled_from([*SUPPORTED_BLOCKS, *SUPPORTED_TOOLS, "enabled", "tool", "any"])
+blocks = st.fixed_dictionaries({"type": kinds, "text": values}) | values
+ids = st.sampled_from(["toolu_1", "toolu_2"])
+calls = st.fixed_dictionaries(
+    {"type": st.just("tool_use"), "id": ids, "name": words, "input": values}
+)
+results = st.fixed_dictionaries(
+    {"type": st.just("tool_result"), "tool_use_id": ids, "content": values}
+)
+tools = st.lists(
+    st.fixed_dictionaries(
+        {"name": words | ids, "input_schema": st.fixed_dictionaries({"type": st.just("object")})},
+        optional={"type": kinds, "strict": scalars, "defer_loading": scalars},
+    )
+    | values,
+    max_size=3,
+)
+written = st.lists(blocks | calls | results, max_size=3)
+turns = st.fixed_dictionaries({"role": words, "content": values | written})
 bodies = st.builds(
     lambda changes, messages: asking() | changes | ({"messages": messages} if messages else {}),
-    st.dictionaries(st.sampled_from(NAMES) | words, values, max_size=3),
+    st.dictionaries(st.sampled_from(NAMES) | words, values, max_size=3)
+    | st.fixed_dictionaries({"tools": tools}, optional={"tool_choice": blocks}),
     st.none() | st.lists(turns | values, max_size=3),
 )
 

@@ -18,6 +18,7 @@ from renga.errors import InvalidRequest
 Model = TypeVar("Model", bound=BaseModel)
 
 LONGEST_VALUE = 60  # characters of a value that a message repeats
+_OF_UNIONS = ("union_tag_not_found", "union_tag_invalid")
 MOST_TOLD = 1000  # pydantic makes an object of each error, all or none
 
 
@@ -44,6 +45,8 @@ def unknown_fields(
 def _sentence(found: list[ErrorDetails], model: type[BaseModel], body: dict[str, Any]) -> str:
     first, others = found[0], found[1:]
     path = path_of(first["loc"], body, missing=first["type"] == "missing")
+    if first["type"] in _OF_UNIONS and isinstance(first["input"], dict):
+        path = f"{path}.type" if path else "type"
     told = f"{path}: {_what(first)}" if path else first["msg"]
     if first["type"] == "extra_forbidden":
         told += _nearest(first["loc"], model)
@@ -84,9 +87,20 @@ def _is_tag(step: int | str, here: dict[str, Any]) -> bool:
 def _what(error: ErrorDetails) -> str:
     """The message, with the value where it helps and is short."""
     kind, value = error["type"], error["input"]
+    if kind in _OF_UNIONS and isinstance(value, dict):
+        return _of_union(error.get("ctx", {}).get("expected_tags", ""), value)
+    if kind in ("model_type", "model_attributes_type"):
+        return f"Input should be an object, got {_shown(value)}"
     if kind in ("missing", "extra_forbidden", "string_too_short") or not _is_builtin(kind):
         return error["msg"]
     return f"{error['msg']}, got {_shown(value)}"
+
+
+def _of_union(expected: str, value: dict[str, Any]) -> str:
+    """What is said of an object of which none of a union's types is the right one."""
+    if "type" not in value:
+        return "Field required"
+    return f"Input should be one of {expected}, got {_shown(value['type'])}"
 
 
 def _is_builtin(kind: str) -> bool:

@@ -7,9 +7,9 @@ Source: the tool types of the official `anthropic` package, 2.12, beta included.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from renga.types.blocks import TOOL_NAME, CacheControl
 from renga.types.wire import Flag, Wire, known_types, refusal, tag_or
@@ -67,11 +67,12 @@ class TextEditorTool(_Shown):
     name: Literal["str_replace_based_edit_tool"]
     max_characters: Annotated[int, Field(ge=1)] | None = None
 
-    @model_validator(mode="after")
-    def _newest_counts(self) -> Self:
-        if self.max_characters is not None and self.type != "text_editor_20250728":
-            raise refusal("unsupported", "max_characters: only text_editor_20250728 has it")
-        return self
+    @field_validator("max_characters")
+    @classmethod
+    def _newest_counts(cls, value: int | None, tool: ValidationInfo) -> int | None:
+        if value is not None and tool.data.get("type") != "text_editor_20250728":
+            raise refusal("unsupported", "only text_editor_20250728 has it; leave it out")
+        return value
 
 
 class MemoryTool(_Shown):
@@ -91,11 +92,12 @@ class ComputerTool(_Shown):
     display_number: Annotated[int, Field(ge=0)] | None = None
     enable_zoom: Flag = False
 
-    @model_validator(mode="after")
-    def _newest_zooms(self) -> Self:
-        if self.enable_zoom and self.type != "computer_20251124":
-            raise refusal("unsupported", "enable_zoom: only computer_20251124 has it")
-        return self
+    @field_validator("enable_zoom")
+    @classmethod
+    def _newest_zooms(cls, value: bool, tool: ValidationInfo) -> bool:
+        if value and tool.data.get("type") != "computer_20251124":
+            raise refusal("unsupported", "only computer_20251124 has it; leave it out")
+        return value
 
 
 ComputerMember = Literal[
