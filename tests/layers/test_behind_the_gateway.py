@@ -19,6 +19,7 @@ from renga.errors import BackendFailed, InvalidRequest
 from renga.events import Event, fold_stream
 from renga.gateway import Gateway
 from renga.layers import standard
+from renga.layers.tool_search import MOST_ROUNDS
 from renga.ledger import AnswerRow, Ledger
 from renga.prices import load_prices
 from renga.routing import Router
@@ -164,6 +165,21 @@ def test_what_a_search_found_is_read_again_when_the_answer_comes_back(tmp_path: 
         Says([text("So it is.")]),
     )
     serve(tmp_path, use, *replies)
+
+
+def test_an_answer_that_paused_goes_on_when_it_is_sent_back(tmp_path: Path) -> None:
+    async def use(server: Server) -> None:
+        paused, row = await server.ask(weather())
+        assert paused.stop_reason == "pause_turn"
+        assert len(row.attempts) == MOST_ROUNDS
+        check_sums(row)
+        server.backend.below.replies = [Says([text("It is.")])]
+        asked = request([user("Is it raining?"), sent_back(paused)], tools=[BM25, WEATHER])
+        message, _ = await server.ask(asked)
+        assert message.content == [text("It is.")]
+        assert server.backend.below.asked[-1].messages[-1].role == "user"
+
+    serve(tmp_path, use, Says([SEARCH], "tool_use"))
 
 
 def test_a_summary_is_charged_and_stands_in_no_total(tmp_path: Path) -> None:

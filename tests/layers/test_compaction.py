@@ -61,8 +61,11 @@ def test_a_prompt_below_the_trigger_is_answered_as_it_is() -> None:
     assert len(below.asked) == 2
 
 
-def test_a_request_without_the_edit_is_not_even_counted() -> None:
-    below, asked = Below([Says([text("Yes.")])]), request([user(LONG)])
+@pytest.mark.parametrize("asked", [request([user(LONG)]), ask("word " * 1_000)])
+def test_a_request_without_the_edit_or_much_to_sum_up_is_not_even_counted(
+    asked: MessagesRequest,
+) -> None:
+    below = Below([Says([text("Yes.")])])
     run(LAYER, below, asked)
     assert below.asked[0] is asked
     assert below.counted == 0

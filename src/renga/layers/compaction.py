@@ -30,6 +30,7 @@ from renga.events import (
 )
 from renga.layers.base import Layer, Path, Ways
 from renga.layers.joining import Joined
+from renga.layers.sizing import may_have
 from renga.toolkit.expansion import expanded
 from renga.types import (
     Compact,
@@ -73,7 +74,7 @@ def compaction(signer: Signer) -> Layer:
             if request.compaction is not None:
                 return _summarised(request, request.compaction, caller, below.stream, signer)
             edit = _edit_of(request)
-            if edit is None or not request.max_tokens:
+            if edit is None or not request.max_tokens or not may_have(request, _trigger(edit)):
                 return below.stream(request, caller)
             return _compacted(request, edit, caller, below)
 
@@ -87,12 +88,16 @@ def _edit_of(request: MessagesRequest) -> Compact | None:
     return next((edit for edit in edits if isinstance(edit, Compact)), None)
 
 
+def _trigger(edit: Compact) -> int:
+    return edit.trigger.value if edit.trigger else TRIGGER_TOKENS
+
+
 async def _compacted(
     request: MessagesRequest, edit: Compact, caller: Caller, below: Ways
 ) -> AsyncIterator[Event]:
     """The answer to `request`, with a summary in front of it where the prompt is so long."""
     size = (await below.count(request, caller)).input_tokens
-    if size < (edit.trigger.value if edit.trigger else TRIGGER_TOKENS):
+    if size < _trigger(edit):
         async with aclosing(below.stream(request, caller)) as events:  # type: ignore[type-var]
             async for event in events:
                 yield event

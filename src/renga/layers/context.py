@@ -23,6 +23,7 @@ from renga.layers.edits import (
     without_thinking,
     without_tool_uses,
 )
+from renga.layers.sizing import may_have
 from renga.types import (
     AllTurns,
     AppliedEdits,
@@ -126,7 +127,8 @@ class _Editing(Generic[Asked]):
     async def _is_due(self, edit: ClearToolUses) -> bool:
         if isinstance(edit.trigger, ToolUses):
             return len(tool_uses(self.prompt)) > edit.trigger.value
-        return await self.size() > (edit.trigger.value if edit.trigger else TRIGGER_TOKENS)
+        trigger = edit.trigger.value if edit.trigger else TRIGGER_TOKENS
+        return may_have(self.prompt, trigger) and await self.size() > trigger
 
     async def _leave(self, left: Asked) -> int:
         """Go on with `left`; returns the tokens that this saves."""
