@@ -27,6 +27,7 @@ from renga.types import CountRequest
 from tests.tiny_model import TURN_END, train_tokenizer
 
 TOKENIZER = train_tokenizer()
+CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +320,31 @@ def test_a_wrong_form_is_refused_by_name(build, complaint):
         build()
     assert str(caught.value).startswith(f"output_config.format.{complaint}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        (
+            "date",
+            ["2024-02-29", "2000-02-29", "2023-02-28", "1904-02-29", "2026-12-31"],
+            ["2023-02-29", "1900-02-29", "2024-02-30", "2024-04-31", "0000-01-01"],
+        ),
+        ("time", ["23:59:59Z", "00:00:00.5+01:00"], ["23:59:60Z", "24:00:00Z", "23:59"]),
+        (
+            "date-time",
+            ["2024-02-29T23:59:59Z", "0001-01-01t00:00:00.123-08:00"],
+            ["2023-02-29T23:59:59Z", "2024-02-29T23:59:60Z", "2024-02-29"],
+        ),
+    ],
+)
+def test_dates_and_times_exist(vocabulary, form, good, bad):
+    schema = {"type": "string", "format": form}
+    for text in good:
+        jsonschema.validate(text, schema, format_checker=CHECKER)
+        assert accepts(vocabulary, schema, compact(text)), text
+    assert not any(accepts(vocabulary, schema, compact(text)) for text in bad)
+    assert accepts(vocabulary, {**schema, "pattern": "[-:]"}, compact(good[0]))
 
 
 def test_any_object_is_an_object(vocabulary):

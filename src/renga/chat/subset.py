@@ -35,6 +35,17 @@ MOST_OPTIONAL = 400
 # keywords combine schemas, closing one of them could forbid what another asks for.
 COMBINING = frozenset({"allOf", "oneOf", "not", "if", "patternProperties", "unevaluatedProperties"})
 
+# The library writes a February of 29 days in any year, and a 61st second in any minute, which most
+# readers of dates refuse. So does Python with the year 0.
+_YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_FOURTHS = "(?:0[48]|[2468][048]|[13579][26])"
+_DAY = (
+    f"(?:{_YEAR}-(?:(?:0[13-9]|1[0-2])-..|02-(?:[01].|2[0-8]))"
+    f"|(?:[0-9]{{2}}{_FOURTHS}|{_FOURTHS}00)-02-29)"
+)
+_TIME = "..:..:[0-5]"
+DATES = {"date": f"^{_DAY}", "time": f"^{_TIME}", "date-time": f"^{_DAY}.{_TIME}"}
+
 # Where schemas stand in a schema: by name, in a list, or alone.
 BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 LISTED = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
@@ -47,7 +58,7 @@ def written(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
     check_form(schema, field)
     _check_cost(schema, field)
     _check_certain(schema, field)
-    found = _rewritten(schema, _ordered)
+    found = _rewritten(_rewritten(schema, _ordered), _dated)
     if not any(key in COMBINING for key in _keys(schema)):
         found = _rewritten(found, _closed)
     # The grammar library would read options from this key, over ours.
@@ -248,6 +259,13 @@ def _ordered(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(named, Mapping) and isinstance(required, list):
         first = {name: value for name, value in named.items() if name in required}
         schema["properties"] = {**first, **named}
+    return schema
+
+
+def _dated(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, with dates and times that exist."""
+    if isinstance(form := schema.get("format"), str) and form in DATES:
+        schema.setdefault("pattern", DATES[form])
     return schema
 
 
