@@ -163,8 +163,8 @@ class Hand:
             tool = replace(tool, arguments=bare)
         write = HANDS[self.write]
         schema = _handwritten(tool, closed=self.closed) if write is _handwritten else write(tool)
-        described = {"description": tool.about} if self.describes_tool else {}
-        return {"name": tool.name, **described, "parameters": schema}
+        about = tool.about if self.describes_tool else ""  # as the server writes none
+        return {"name": tool.name, "description": about, "parameters": schema}
 
 
 def ordered(tool: Tool, given: Mapping[str, Value]) -> dict[str, Value]:

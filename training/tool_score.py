@@ -1,112 +1,81 @@
-"""How well the exported model uses tools, measured greedy on its int8 form.
+"""How well the exported model uses tools, measured through the whole server with the official SDK.
 
-Owns the loop of call, result and answer, and the two figures: sums and look-ups done right from wish to
-answer, and calls made where no tool fits. The rows are in `tool_rows`.
+Owns the two figures: sums and look-ups done right from wish to answer, and calls made where no tool fits.
+The SDK's tool runner describes real functions, makes the calls and hands their results back; the rows are in
+`tool_rows`. Answers are greedy, as the server gives them where a request names no sampling.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from anthropic import beta_tool
+from anthropic import Anthropic, beta_tool
 
-from renga.chat.tokenizer import Tokenizer
-from renga.engine.client import EngineClient
-from renga.engine.messages import EngineSettings, Output, Submit
-from training.chat import Call, Turn, render
+from renga.app import App
+from renga.config import BackendConfig, Config, TierConfig
+from renga.http.server import Stop, serve
 from training.score import Score
-from training.tool_rows import Function, Outcome, Row, no_work, right, work
+from training.tool_rows import Outcome, Row, no_work, right, work
 
 ROUNDS = 4
 MAX_TOKENS = 120
-TOGETHER = 24
+TOGETHER = 12
 WORK_SEED, NO_WORK_SEED = 41, 42
 
 
-def described(function: Function) -> dict[str, Any]:
-    """A function as the model reads it, by the official SDK's description of it."""
-    told = dict(beta_tool(function).to_dict())
-    return {
-        "name": told["name"],
-        "description": told["description"],
-        "parameters": told["input_schema"],
-    }
-
-
-def calls_in(text: str) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
-    """The text of an answer and the calls in it; what does not parse is text."""
-    calls = []
-    for written in re.findall(r"<tool_call>(.*?)</tool_call>", text, re.DOTALL):
-        try:
-            made = json.loads(written)
-            calls.append((str(made["name"]), dict(made["arguments"])))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return re.sub(r"<tool_call>.*", "", text, flags=re.DOTALL).strip(), calls
-
-
-def run(tools: Sequence[Function], name: str, given: Mapping[str, Any]) -> str:
-    """The result of a call, or the error that a client reports."""
-    known = {tool.__name__: tool for tool in tools}
-    try:
-        return known[name](**given)
-    except (KeyError, TypeError, ValueError) as error:
-        return f"Error: {error}"
-
-
-class Engine:
-    """A model's engine, asked in the chat form."""
-
-    def __init__(self, client: EngineClient, tokenizer: Tokenizer) -> None:
-        self._client, self._tokenizer = client, tokenizer
-        self._count = 0
-
-    async def says(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]]) -> str:
-        """The greedy answer."""
-        self._count += 1
-        prompt = self._tokenizer.encode(render(turns, tools))
-        submit = Submit(
-            id=str(self._count),
-            salt="score",
-            prompt=prompt,
-            max_tokens=MAX_TOKENS,
-            temperature=0.0,
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[str]:
+    """The URL of a server whose haiku is the model in `folder`; no state outlives it."""
+    loop = asyncio.get_running_loop()
+    with TemporaryDirectory() as home:
+        backend = BackendConfig(name="scored", kind="local", model=str(folder))
+        tier = TierConfig(name="haiku", backends=("scored",))
+        config = Config(home=Path(home), backends={"scored": backend}, tiers={"haiku": tier})
+        app = await App.start(config)
+        stop, url = Stop(), loop.create_future()
+        server = asyncio.create_task(
+            serve(
+                app, host="127.0.0.1", port=0, drain_seconds=1, on_ready=url.set_result, stop=stop
+            )
         )
-        events = [e.text async for e in self._client.generate(submit) if isinstance(e, Output)]
-        return "".join(events)
+        try:
+            yield await url
+        finally:
+            stop()
+            await server
+            await app.aclose()
 
-    async def outcome(self, row: Row) -> Outcome:
-        """What comes of a row when every call is made and its result handed back."""
-        tools = [described(function) for function in row.tools]
-        turns, made, text = [Turn("user", row.wish)], [], ""
-        for _ in range(ROUNDS):
-            text, calls = calls_in(await self.says(turns, tools))
-            if not calls:
-                break
-            made += calls
-            turns.append(Turn("assistant", text, calls=tuple(Call(*call) for call in calls)))
-            turns += [Turn("tool", run(row.tools, *call)) for call in calls]
-        return Outcome(made, text)
+
+def outcome(client: Anthropic, row: Row) -> Outcome:
+    """What comes of a row when the official tool runner makes the calls."""
+    runner = client.beta.messages.tool_runner(
+        model="haiku",
+        max_tokens=MAX_TOKENS,
+        max_iterations=ROUNDS,
+        messages=[{"role": "user", "content": row.wish}],
+        tools=[beta_tool(function) for function in row.tools],
+    )
+    calls, text = [], ""
+    for message in runner:
+        calls += [(b.name, b.input) for b in message.content if b.type == "tool_use"]
+        text = "".join(b.text for b in message.content if b.type == "text")
+    return Outcome(calls, text)
 
 
 async def _outcomes(folder: Path, rows: Sequence[Row]) -> list[Outcome]:
-    client = await EngineClient.start(EngineSettings(model=str(folder)))
-    engine = Engine(client, Tokenizer.load(folder / "tokenizer.json"))
     gate = asyncio.Semaphore(TOGETHER)
+    async with serving(folder) as url:
+        client = Anthropic(base_url=url, api_key="any", max_retries=0)
 
-    async def one(row: Row) -> Outcome:
-        async with gate:
-            return await engine.outcome(row)
+        async def one(row: Row) -> Outcome:
+            async with gate:
+                return await asyncio.to_thread(outcome, client, row)
 
-    try:
         return list(await asyncio.gather(*map(one, rows)))
-    finally:
-        await client.aclose()
 
 
 def outcomes(folder: Path, rows: Sequence[Row]) -> list[Outcome]:
