@@ -32,10 +32,10 @@ def installed(release: str) -> Path:
     return folder
 
 
-def use(release: str, url: str, version: str) -> dict[str, Any]:
-    """What `use_sdk.py` found with `release` against the server at `url`."""
+def use(release: str, url: str, version: str, script: Path = SCRIPT) -> dict[str, Any]:
+    """What `script` found with `release` against the server at `url`."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), url, version],
+        [sys.executable, str(script), url, version],
         env={**os.environ, "PYTHONPATH": str(installed(release))},
         capture_output=True,
         text=True,
