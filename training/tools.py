@@ -252,7 +252,8 @@ def chained_sum(rng: Random) -> tuple[list[Skill], list[Turn]]:
             f"Compute ({a} {one.sign} {b}) {two.sign} {c}",
         )
     )
-    turns = [Turn("user", spin(rng, wish[0].upper() + wish[1:]))]
+    wish = " ".join(spin(rng, wish).split())
+    turns = [Turn("user", wish[0].upper() + wish[1:])]
     for used_skill, x, y, found in ((skills[0], a, b, middle), (skills[-1], middle, c, result)):
         keys = [argument.key for argument in used_skill.tool.arguments]
         given = dict(zip(keys, (int(x), int(y)), strict=True))
