@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import re
+from typing import Any, get_args
 
 import pytest
 from anthropic.types import Model
 from anthropic.types import ModelInfo as SdkModelInfo
+from anthropic.types.beta import BetaModelInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renga.backends.base import Backend, Health, State
+from renga.backends.base import Backend, Capabilities, Health, State
 from renga.backends.scripted import ScriptedBackend
 from renga.config import BackendConfig
 from renga.errors import InvalidRequest, NotFound, Unavailable
@@ -102,7 +104,7 @@ def scripted(name: str) -> Backend:
 def ask(model: str = "haiku", **more: object) -> MessagesRequest:
     body = {
         "model": model,
-        "max_tokens": 5,
+        "max_tokens": 5_000,
         "messages": [{"role": "user", "content": "hi"}],
         **more,
     }
@@ -133,6 +135,102 @@ def test_each_model_is_what_the_official_types_expect_and_says_who_serves_it() -
             "backends": ["a"],
             "states": {"a": "ready"},
         }
+
+
+class Able(ScriptedBackend):
+    """A backend that says it can do what a test wants."""
+
+    def __init__(self, **can: Any) -> None:
+        super().__init__(BackendConfig(name="a", kind="scripted"))
+        self.can = Capabilities(window=100, max_output=10, **can)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.can
+
+
+THINKS: dict[str, Any] = {
+    "thinking": frozenset({"adaptive", "enabled", "disabled"}),
+    "efforts": frozenset({"low", "high", "max"}),
+}
+
+
+def test_the_official_clients_read_from_a_model_what_its_backend_can_do() -> None:
+    def parsed(**can: Any) -> Any:
+        found = Router({"haiku": [Able(**can)]}).model("haiku").model_dump()
+        assert BetaModelInfo.model_validate(found, strict=False).capabilities
+        return SdkModelInfo.model_validate(found, strict=False).capabilities
+
+    def supported(parts: Any) -> set[str]:
+        leaves = parts.model_dump(exclude={"supported"})
+        return {name for name, part in leaves.items() if part and part["supported"]}
+
+    plain, able = parsed(), parsed(structured_output=True, **THINKS)
+    assert not plain.structured_outputs.supported
+    assert not plain.effort.supported
+    assert not plain.thinking.supported
+    assert supported(plain.thinking.types) == {"disabled"}
+    assert able.structured_outputs.supported
+    assert able.thinking.supported
+    assert supported(able.thinking.types) == THINKS["thinking"]
+    assert supported(able.effort) == THINKS["efforts"]
+    edits = {"clear_thinking_20251015", "clear_tool_uses_20250919", "compact_20260112"}
+    assert supported(plain.context_management) == edits
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"type": "adaptive"}, "adaptive thinking is not supported on this model"),
+        (
+            {"type": "enabled", "budget_tokens": 1_024},
+            '"thinking.type.enabled" is not supported for this model',
+        ),
+    ],
+)
+def test_thinking_is_refused_in_the_apis_words_where_the_model_has_none(
+    asked: dict[str, Any], words: str
+) -> None:
+    router = Router({"haiku": [Able()]})
+    with pytest.raises(InvalidRequest, match=f"^thinking.type: {words}"):
+        router.route(ask(thinking=asked))
+    assert router.route(ask(thinking={"type": "disabled"})).tier == "haiku"
+    assert Router({"haiku": [Able(**THINKS)]}).route(ask(thinking=asked)).tier == "haiku"
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"output_config": {"effort": "low"}}, "output_config.effort"),
+        ({"tools": [{"name": "f", "input_schema": {"type": "object"}}]}, "tools"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "hi"},
+                    {"role": "system", "content": "x", "output_config": {"effort": "low"}},
+                ]
+            },
+            "messages.1.output_config.effort",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "hi"},
+                    {
+                        "role": "assistant",
+                        "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}],
+                    },
+                ]
+            },
+            "messages.1.content.0",
+        ),
+    ],
+)
+def test_what_a_backend_lacks_is_refused_at_its_place(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{re.escape(path)}: backend 'a' cannot honour"):
+        Router({"haiku": [Able()]}).route(ask(**fields))
+    able = Able(tools=True, **THINKS)
+    assert Router({"haiku": [able]}).route(ask(**fields)).tier == "haiku"
 
 
 class Resting(ScriptedBackend):

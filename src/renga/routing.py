@@ -13,12 +13,12 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from renga.backends.base import Backend, Capabilities, Health, refuse
 from renga.errors import NotFound, SetupError, Unavailable
 from renga.loading import LOADING_SECONDS
-from renga.types import MAX_OUTPUT_TOKENS, ModelInfo, Prompt
+from renga.types import MAX_OUTPUT_TOKENS, Effort, ModelInfo, Prompt
 
 Tier = Literal["haiku", "sonnet", "opus"]
 TIERS: tuple[Tier, ...] = ("haiku", "sonnet", "opus")  # small to large
@@ -37,6 +37,9 @@ CANONICAL: dict[Tier, str] = {
     "sonnet": "renga-sonnet-1",
     "opus": "renga-opus-1",
 }
+
+EFFORTS = get_args(Effort)
+THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
 
 # Release of the tiers' first edition, as /v1/models reports it.
 CREATED_AT = "2026-11-22T00:00:00Z"
@@ -121,7 +124,7 @@ class Router:
             if missing is None:
                 (able if health.ready else waiting).append(backend)
             else:
-                refusal = refusal or refuse(backend.name, missing)
+                refusal = refusal or refuse(backend.name, missing, request)
         if refusal and not able and not waiting:
             raise refusal
         return Route(tier, served, CANONICAL[tier], (*able, *waiting))
@@ -159,7 +162,7 @@ class Router:
             line=tier,
             max_input_tokens=able.window if able else None,
             max_tokens=able.max_output if able else MAX_OUTPUT_TOKENS,
-            capabilities=_capabilities(able is not None and able.structured_output),
+            capabilities=_capabilities(able),
             renga={
                 "tier": tier,
                 "served_by": self.served_by(tier),
@@ -181,28 +184,38 @@ def _abilities(backends: Sequence[Backend]) -> Capabilities | None:
     return None
 
 
-def _capabilities(structured: bool) -> dict[str, object]:
-    """The API's capability object; what a later edition brings is false until then."""
-    no, yes = {"supported": False}, {"supported": True}
+def _capabilities(able: Capabilities | None) -> dict[str, object]:
+    """The API's capability object: what the backend can do, and what the path does for every one.
+
+    What a later edition brings is false until then; so is what nobody can tell yet.
+    """
+    thinks = able.thinking if able else frozenset()
+    efforts = able.efforts if able else frozenset()
+    no = _support(False)
     return {
         "batch": no,
         "citations": no,
         "code_execution": no,
         "image_input": no,
         "pdf_input": no,
-        "structured_outputs": yes if structured else no,
-        "server_tools": {"supported": False, "code_execution": no, "web_search": no},
-        "context_management": {
-            "supported": True,
-            "clear_thinking_20251015": yes,
-            "clear_tool_uses_20250919": yes,
-            "compact_20260112": yes,
-        },
-        "effort": {
-            "supported": False, "low": no, "medium": no, "high": no, "max": no, "xhigh": no,
-        },
+        "structured_outputs": _support(able is not None and able.structured_output),
+        "server_tools": _support(False, code_execution=False, web_search=False),
+        "context_management": _support(
+            True,
+            clear_thinking_20251015=True,
+            clear_tool_uses_20250919=True,
+            compact_20260112=True,
+        ),
+        "compaction": _support(True, summarize=True),
+        "effort": _support(bool(efforts), **{level: level in efforts for level in EFFORTS}),
         "thinking": {
-            "supported": False,
-            "types": {"adaptive": no, "enabled": no, "disabled": yes, "between_tools": no},
+            **_support(bool(thinks - {"disabled"})),
+            "types": {kind: _support(kind in thinks) for kind in THINKING_TYPES},
         },
-    }  # fmt: skip
+    }
+
+
+def _support(whether: bool, **parts: bool) -> dict[str, object]:
+    """A leaf of the capability object, or a branch with its leaves."""
+    leaves = {name: {"supported": can} for name, can in parts.items()}
+    return {"supported": whether, **leaves}

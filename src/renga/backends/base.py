@@ -202,8 +202,14 @@ class Backend(Protocol):
         """Free everything. Idempotent."""
 
 
-def refuse(name: str, field_path: str) -> InvalidRequest:
-    """The 400 for a field that backend `name` cannot honour."""
+def refuse(name: str, field_path: str, request: Prompt) -> InvalidRequest:
+    """The 400 for a field of `request` that backend `name` cannot honour."""
+    thinking = request.thinking.type if request.thinking is not None else ""
+    if field_path == "thinking.type":
+        told = {"adaptive": "adaptive thinking is not supported on this model"}.get(
+            thinking, f'"thinking.type.{thinking}" is not supported for this model'
+        )
+        return InvalidRequest(f"{field_path}: {told}; leave `thinking` out or ask another model")
     return InvalidRequest(
         f"{field_path}: backend '{name}' cannot honour this; leave it out or ask another model"
     )

@@ -173,7 +173,7 @@ class ScriptedBackend:
 
     async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
         """There is no model that finds anything likely."""
-        raise refuse(self.name, "continuations")
+        raise refuse(self.name, "continuations", request)
 
     def _check_open(self) -> None:
         if self._closed:
