@@ -9,6 +9,8 @@ from renga.chat.compare import BLOCK_TOKENS, compare
 from renga.chat.render import ChatTemplate
 from renga.engine.blocks import BLOCK_SIZE
 from renga.types import CountRequest, Prompt
+from tests.chat.test_tools import ADD, asked
+from tests.chat.test_tools import template as with_tools
 
 MARK = {"type": "ephemeral"}
 RULES = "Where is my order 1234? Please reset my password. " * 6
@@ -74,6 +76,22 @@ def test_nothing_is_read_of_what_was_not_kept(words: Path) -> None:
     ):
         (mark,) = compare(template, first, prompt(block("Hello")), least).marks
         assert (mark.found, mark.reads) == (None, 0)
+
+
+def test_the_tool_in_which_two_prompts_part_is_named(words: Path) -> None:
+    def offering(said: str) -> Prompt:
+        tools = [{**ADD, "description": text} for text in ("Adds.", f"Adds {said} numbers.")]
+        tools[1]["name"] = "sum"
+        fields: dict[str, Any] = {"tools": tools, "system": [block(RULES, MARK)]}
+        return asked("Hi", **fields)
+
+    template = with_tools(words)
+    found = compare(template, offering("blue"), offering("green"), 64)
+    assert [parting.path for parting in found.partings] == ["tools.1", "tools.1"]
+    assert [parting.after[:5] for parting in found.partings] == [" blue", " gree"]
+    # The mark is at the end of the tools, which are behind the system text.
+    (mark,) = found.marks
+    assert (mark.path, mark.found) == ("tools.1", None)
 
 
 def test_words_that_a_control_token_parts_are_shown_as_they_were_written(words: Path) -> None:

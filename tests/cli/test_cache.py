@@ -41,6 +41,28 @@ def test_equal_prompts_are_equal_also_from_stdin(renga: RunRenga, tmp_path: Path
     assert "One prompt begins with the other." in done.stdout
 
 
+def test_thinking_that_another_server_signed_makes_no_difference(renga: RunRenga, tmp_path: Path):
+    def turns(thoughts: str) -> list[dict[str, Any]]:
+        thought = {"type": "thinking", "thinking": thoughts, "signature": "another's"}
+        answer = [thought, {"type": "text", "text": "Hi."}]
+        roles = ("user", "assistant", "user")
+        contents: tuple[Any, ...] = ("Hello", answer, "So?")
+        return [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
+
+    first = write(tmp_path, "a.json", "", messages=turns("one"))
+    second = write(tmp_path, "b.json", "", messages=turns("two"))
+    done = renga("cache", "diff", first, second)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_conversation_that_a_server_would_refuse_is_refused_in_its_words(
+    renga: RunRenga, tmp_path: Path
+):
+    lost = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "3"}
+    bad = write(tmp_path, "bad.json", "", messages=[{"role": "user", "content": [lost]}])
+    assert_refused(renga("cache", "diff", bad, bad), "toolu_1")
+
+
 def test_models_that_different_backends_serve_share_nothing(renga: RunRenga, tmp_path: Path):
     config = (
         '[backends.one]\n[backends.two]\n[tiers.haiku]\nbackends = ["one"]\n'

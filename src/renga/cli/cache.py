@@ -37,7 +37,9 @@ def build() -> typer.Typer:
 def diff(first: RequestFile, second: RequestFile, config: ConfigOption = None) -> None:
     """Show where two requests part, and what the second would read of the first's prompt.
 
-    Exits with 0 where one prompt begins with the other, and with 1 where they part.
+    Thinking that this server did not sign is left out, as in an answer; what `context_management`
+    would edit is not. Exits with 0 where one prompt begins with the other, and with 1 where they
+    part.
     """
     from renga.chat.compare import compare
     from renga.chat.render import ChatTemplate
@@ -54,7 +56,8 @@ def diff(first: RequestFile, second: RequestFile, config: ConfigOption = None) -
         raise typer.Exit(DIFFERENT)
     model = find_model(backends[0].model, configured.home)
     template = ChatTemplate.load(model.path)
-    found = compare(template, prompts[0], prompts[1], backends[0].cache_minimum_tokens)
+    first_read, second_read = (_as_read(prompt, configured) for prompt in prompts)
+    found = compare(template, first_read, second_read, backends[0].cache_minimum_tokens)
     _show(found, (first, second))
     if found.partings:
         raise typer.Exit(DIFFERENT)
@@ -105,6 +108,18 @@ def _served_by(prompt: Prompt, config: Config) -> BackendConfig:
             "compare requests to a model that runs here",
         )
     return backend
+
+
+def _as_read(prompt: Prompt, config: Config) -> Prompt:
+    """`prompt` as the server reads it. Raises InvalidRequest for what it would refuse."""
+    from renga import conversation, thinking
+    from renga.chat.signing import KEY_FILE, Signer
+    from renga.routing import CANONICAL, tier_of
+
+    conversation.check(prompt)
+    signed_here = (config.home / KEY_FILE).exists()
+    signer = Signer.load(config.home) if signed_here else Signer.temporary()
+    return thinking.opened(prompt, signer, CANONICAL[tier_of(prompt.model, config.aliases)])
 
 
 def _show(found: Comparison, names: tuple[str, str]) -> None:
