@@ -122,6 +122,11 @@ def test_special_tokens_and_unknown_ids_have_no_text():
     assert stream.push(special) + stream.push(len(VOCABULARY) + 5) + stream.finish() == ""
 
 
+def test_a_token_beyond_the_tokenizer_has_no_bytes_as_models_with_padded_ids_have_them():
+    assert VOCABULARY.piece(len(VOCABULARY) + 5) == b""
+    assert VOCABULARY.piece(len(VOCABULARY) - 1) == VOCABULARY.pieces[-1]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -369,10 +369,10 @@ class _Answer:
         pieces = self._pieces
         return tuple(
             TokenLogprob(
-                data=pieces.pieces[token],
+                data=pieces.piece(token),
                 logprob=likely.logprob,
                 top=tuple(
-                    Candidate(data=pieces.pieces[other], logprob=logprob)
+                    Candidate(data=pieces.piece(other), logprob=logprob)
                     for other, logprob in likely.top
                 ),
             )

@@ -56,10 +56,13 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.pieces)
 
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token. A model's ids may go beyond its tokenizer's: those have none."""
+        return self.pieces[token] if token < len(self.pieces) else b""
+
     def text(self, tokens: Sequence[int]) -> str:
         """The text of some tokens; bytes that are no whole character become U+FFFD."""
-        known = [self.pieces[token] for token in tokens if token < len(self.pieces)]
-        return b"".join(known).decode(errors="replace")
+        return b"".join(map(self.piece, tokens)).decode(errors="replace")
 
 
 class TextStream:
