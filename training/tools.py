@@ -283,7 +283,7 @@ def chained_lookup(rng: Random) -> tuple[list[Skill], list[Turn]]:
             ("order_id", world.order_number(rng)),
         ),
         "weather": (
-            ("[How is|What is] the weather where [customer|our customer|] {p} lives?",),
+            ("[How is|What is] the weather where [customer |our customer |]{p} lives?",),
             "In {v} it is {r}.",
             ("city", world.city(rng)),
         ),
