@@ -353,6 +353,7 @@ DID = (
 )
 IRREGULAR = {
     "show": "shown",
+    "hide": "hidden",
     "feed": "fed",
     "split": "split",
     "reset": "reset",

@@ -104,6 +104,7 @@ def phrased(rng: Random, text: str) -> str:
 def fill(text: str, known: Mapping[str, str]) -> str:
     """The text with every `{x}` filled in; what is not known is left out."""
     out = re.sub(r"\{([\w ]+)\}", lambda m: known.get(m[1], ""), text)
+    out = re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", out)
     return re.sub(r"\s+([.,?!])", r"\1", re.sub(r" {2,}", " ", out)).strip()
 
 
