@@ -1,9 +1,9 @@
 """What a request demands of its answer: how long it may think, what it must follow, where it ends.
 
-Owns four rules: how much thinking an effort is worth, and that an effort worth none begins none; how
-the choice of tools becomes a grammar, a trigger, or neither; that an answer with a form and with
-tools is one or the other; and that where only calls are wanted, no stop sequence ends them. It
-submits nothing and renders nothing.
+Owns four rules: how much thinking an effort is worth, and that an effort worth none begins none;
+how the choice of tools becomes a grammar, a trigger, or neither; that an answer with a form and
+with tools is one or the other; and that where only calls are wanted, no stop sequence ends them.
+It submits nothing and renders nothing.
 """
 
 from __future__ import annotations
@@ -170,11 +170,9 @@ def thinking_of(tokens: list[int], demand: Demand, template: ChatTemplate) -> Th
     if tokens[-len(opening) :] != opening or is_prefilled(demand.prompt):
         return None
     request = demand.prompt
+    end = tokenizer.encode(marks.closing)
     budget = 0
     if demand.thinks and isinstance(request, MessagesRequest):
-        budget = budget_of(request)
-    return Thinking(
-        end=tokenizer.encode(marks.closing),
-        marker=tokenizer.markers[marks.marker],
-        budget=budget,
-    )
+        # What closes a thought is part of it.
+        budget = max(0, budget_of(request) - len(end))
+    return Thinking(end=end, marker=tokenizer.markers[marks.marker], budget=budget)
