@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from anthropic.types.beta import BetaMessage
 
+from renga import conversation
 from renga.chat.signing import Signer
 from renga.errors import InvalidRequest
 from renga.layers.base import Layer
 from renga.layers.compaction import PROMPT, check_signed, compaction
+from renga.toolkit import visible
 from renga.toolkit.expansion import SUMMARY, expanded
 from renga.types import CompactionBlock, MessagesRequest, NoChoice, TextParam
 from tests.layers.below import (
@@ -159,6 +162,67 @@ def test_a_count_triggers_no_summary() -> None:
     below = summarising()
     assert count(LAYER, below, ask()).input_tokens == 50_000
     assert below.asked == []
+
+
+# --- tools that were in view ----------------------------------------------------------------------
+
+FIND = {"name": "find", "input_schema": {"type": "object"}}
+HIDDEN = [
+    {"name": name, "input_schema": {"type": "object"}, "defer_loading": True} for name in "abc"
+]
+
+
+def having_found(*names: str) -> MessagesRequest:
+    """A long conversation in which the caller's own search found some tools."""
+    references = [{"type": "tool_reference", "tool_name": name} for name in names]
+    call = {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": references}
+    return request(
+        [user(LONG), assistant(call), user([result])],
+        tools=[FIND, *HIDDEN],
+        context_management={"edits": [compact()]},
+    )
+
+
+def in_view(prompt: MessagesRequest) -> list[str]:
+    return [spec.name for spec in visible(prompt)]
+
+
+def test_tools_in_view_stay_in_view_behind_a_summary_and_behind_the_next() -> None:
+    below = summarising(Says([text("Yes.")]))
+    message, _ = run(LAYER, below, having_found("b", "a"))
+    answered = below.asked[1]
+    assert in_view(answered) == ["find", "b", "a"]
+    conversation.check(answered)
+    blocks = [block.model_dump(mode="json") for block in message.content]
+    tools = [FIND, *HIDDEN]
+    read = expanded(request([user(LONG), assistant(*blocks), user(LONG)], tools=tools))
+    assert read.messages[: len(answered.messages)] == answered.messages
+    again = read.model_copy(update={"context_management": answered.context_management})
+    below = summarising(Says([text("Yes.")]))
+    run(LAYER, below, again)
+    assert below.asked[1].messages == answered.messages
+
+
+def test_tools_that_are_gone_are_not_brought_back() -> None:
+    message, _ = run(LAYER, summarising(Says([text("Yes.")])), having_found("b", "a"))
+    block = message.content[0].model_dump(mode="json")
+    fewer = [FIND, HIDDEN[0]]
+    read = expanded(request([assistant(block), user("On.")], tools=fewer))
+    assert in_view(read) == ["find", "a"]
+    assert len(expanded(request([assistant(block), user("On.")])).messages) == 2
+
+
+NESTED = "rg1." + base64.urlsafe_b64encode(b"[" * 100_000).decode()
+
+
+@pytest.mark.parametrize(
+    "said", ["EvAB", "rg1.!", "rg1.\u00e4", "rg1.e30=", "rg1.WzFd", "rg1.W10=", NESTED]
+)
+def test_what_is_not_ours_brings_nothing_back(said: str) -> None:
+    block = {"type": "compaction", "content": "s", "encrypted_content": said}
+    read = expanded(request([assistant(block), user("On.")], tools=[FIND, *HIDDEN]))
+    assert len(read.messages) == 2
 
 
 # --- a request that is a compaction ---------------------------------------------------------------

@@ -31,7 +31,7 @@ from renga.events import (
 from renga.layers.base import Layer, Path, Ways
 from renga.layers.joining import Joined
 from renga.layers.sizing import may_have
-from renga.toolkit.expansion import expanded
+from renga.toolkit.expansion import expanded, view_of
 from renga.types import (
     Compact,
     Compaction,
@@ -62,8 +62,10 @@ PROMPT: Final = (
     "paths; what is decided; what remains to be done next. Write the summary and nothing else."
 )
 
-_PLACE: Final = b"compaction"
-"""What a summary's signature is bound to: that it is one. It stands first wherever it is sent."""
+
+def _place(view: str | None) -> bytes:
+    """What a summary's signature is bound to: that it is one, and what it brings back with it."""
+    return b"compaction" + (view or "").encode()
 
 
 def compaction(signer: Signer) -> Layer:
@@ -106,13 +108,14 @@ async def _compacted(
     summary = _Summary(joined)
     async for event in summary.write(request, edit.instructions, caller, below.stream):
         yield event
-    for event in _whole(joined, CompactionBlock(), summary.text):
+    view = view_of(request)
+    for event in _whole(joined, CompactionBlock(), summary.text, view):
         yield event
     if edit.pause_after_compaction:
         for event in joined.finish(PAUSED):
             yield event
         return
-    shorter = _after(request, summary.text) if summary.text else request
+    shorter = _after(request, summary.text, view) if summary.text else request
     async with aclosing(below.stream(shorter, caller)) as answer:  # type: ignore[type-var]
         async for event in answer:
             for written in joined.take(event):
@@ -130,16 +133,17 @@ async def _summarised(
     summary = _Summary(joined)
     async for event in summary.write(request, asked.instructions, caller, path):
         yield event
-    signature = signer.sign(summary.text, _PLACE, shown=True) if summary.text else None
-    for event in _whole(joined, CompactionBlock(signature=signature), summary.text):
+    view = view_of(request)
+    signature = signer.sign(summary.text, _place(view), shown=True) if summary.text else None
+    for event in _whole(joined, CompactionBlock(signature=signature), summary.text, view):
         yield event
     for event in joined.finish(PAUSED):
         yield event
 
 
-def _whole(joined: Joined, block: ContentBlock, text: str) -> list[Event]:
-    """A compaction block: its summary comes in one piece."""
-    delta = CompactionDelta(content=text or None)
+def _whole(joined: Joined, block: ContentBlock, text: str, view: str | None) -> list[Event]:
+    """A compaction block: its summary comes in one piece, with the tools that are in view."""
+    delta = CompactionDelta(content=text or None, encrypted_content=view if text else None)
     return [joined.open(block), joined.add(delta), joined.close()]
 
 
@@ -189,9 +193,9 @@ def _for_summary(request: MessagesRequest, instructions: str | None) -> Messages
     )
 
 
-def _after(request: MessagesRequest, summary: str) -> MessagesRequest:
+def _after(request: MessagesRequest, summary: str, view: str | None) -> MessagesRequest:
     """`request` as the one that brings the summary back will read it."""
-    block = CompactionParam(content=summary)
+    block = CompactionParam(content=summary, encrypted_content=view)
     answered = MessageParam(role="assistant", content=[block])
     return expanded(request.model_copy(update={"messages": [answered]}))
 
@@ -221,14 +225,14 @@ def check_signed(prompt: Prompt, signer: Signer) -> None:
     Blocks without a signature come from `compact_20260112` and may stand anywhere.
     """
     signed = [
-        (f"messages.{i}.content.{j}", block.content, block.signature)
+        (f"messages.{i}.content.{j}", block)
         for i, message in enumerate(prompt.messages)
         for j, block in enumerate(message.content)
         if isinstance(block, CompactionParam) and block.signature is not None and block.content
     ]
     if not signed:
         return
-    path, summary, signature = signed[-1]
+    path, block = signed[-1]
     if len(signed) > 1:
         raise InvalidRequest(
             f"{path}: there is more than one signed `compaction` block; send the newest alone",
@@ -239,7 +243,8 @@ def check_signed(prompt: Prompt, signer: Signer) -> None:
             f"{path}: a signed `compaction` block must be the first block of the conversation",
             code="compaction_block_misplaced",
         )
-    verdict = signer.check(summary or "", signature or "", _PLACE).verdict
+    place = _place(block.encrypted_content)
+    verdict = signer.check(block.content or "", block.signature or "", place).verdict
     if verdict == "tampered":
         raise InvalidRequest(
             f"{path}.content: differs from the text that the signature was made for",

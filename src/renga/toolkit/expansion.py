@@ -1,7 +1,8 @@
 """A conversation as it was sent, rewritten to what a model can read.
 
-Owns two rules of the API: everything before a compaction block is gone, and its summary stands in
-its place; and a search for tools that the server made is a call and its result. What comes out
+Owns three rules of the API: everything before a compaction block is gone, and its summary stands in
+its place; tools that were in view there stay in view; and a search for tools that the server made
+is a call and its result. What comes out
 holds texts, thinking, calls and results (of texts and references) alone. It is a pure function:
 equal beginnings stay equal beginnings. Knows no tokens and no templates.
 
@@ -11,10 +12,13 @@ official `anthropic` package, 2.12.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 
 from renga.errors import InvalidRequest
+from renga.toolkit.specs import specs_of, visible
 from renga.types import (
     AnyBlockParam,
     CompactionParam,
@@ -33,6 +37,10 @@ Asked = TypeVar("Asked", bound=Prompt)
 
 SUMMARY: Final = "This is a summary of the conversation so far:\n\n{summary}"
 NOTHING_FOUND: Final = "No tool was found."
+IN_VIEW: Final = "srvtoolu_in_view"
+"""The call whose result holds the tools that were in view when a summary was written."""
+
+_VIEW: Final = "rg1."
 
 _EXPANDED: Final = (CompactionParam, ServerToolUseParam, ToolSearchResultParam)
 
@@ -50,7 +58,7 @@ def expanded(prompt: Asked) -> Asked:
         for i, message in enumerate(prompt.messages)
         for written in _written(message, f"messages.{i}.content")
     ]
-    return prompt.model_copy(update={"messages": _after_compaction(messages)})
+    return prompt.model_copy(update={"messages": _after_compaction(messages, prompt)})
 
 
 # --- searches -------------------------------------------------------------------------------------
@@ -120,7 +128,7 @@ def _result(block: ToolSearchResultParam) -> ToolResultParam:
 # --- compaction -----------------------------------------------------------------------------------
 
 
-def _after_compaction(messages: Sequence[MessageParam]) -> list[MessageParam]:
+def _after_compaction(messages: Sequence[MessageParam], prompt: Prompt) -> list[MessageParam]:
     """The newest summary as the user's first words, and what follows it; failed ones are left."""
     for i in range(len(messages) - 1, -1, -1):
         content = messages[i].content
@@ -128,16 +136,60 @@ def _after_compaction(messages: Sequence[MessageParam]) -> list[MessageParam]:
             block = content[j]
             if isinstance(block, CompactionParam) and block.content is not None:
                 rest = messages[i].model_copy(update={"content": _kept(content[j + 1 :])})
-                summary = _message("user", [summary_text(block)])
                 behind = [_without_failed(message) for message in messages[i + 1 :]]
-                return [summary, *([rest] if rest.content else []), *behind]
+                return [*_summed_up(block, prompt), *([rest] if rest.content else []), *behind]
     return [_without_failed(message) for message in messages]
 
 
-def summary_text(block: CompactionParam) -> TextParam:
-    """A summary as the model reads it, with the mark of its block."""
+def _summed_up(block: CompactionParam, prompt: Prompt) -> Iterator[MessageParam]:
+    """A summary as the model reads it, with the mark of its block, and the tools then in view."""
     text = SUMMARY.format(summary=block.content)
-    return TextParam(text=text, cache_control=block.cache_control)
+    yield _message("user", [TextParam(text=text, cache_control=block.cache_control)])
+    search, names = _read_view(block.encrypted_content)
+    known = {spec.name for spec in specs_of(prompt) if spec.deferred} if names else set()
+    found = [ToolReferenceParam(tool_name=name) for name in names if name in known]
+    if found and search:
+        call = ToolUseParam.model_construct(type="tool_use", id=IN_VIEW, name=search, input={})
+        yield _message("assistant", [call])
+        result = ToolResultParam.model_construct(
+            type="tool_result", tool_use_id=IN_VIEW, content=found, is_error=False
+        )
+        yield _message("user", [result])
+
+
+def view_of(prompt: Prompt) -> str | None:
+    """What a compaction block is to bring back beside its summary; None where there is nothing.
+
+    That is which deferred tools are in view, and which tool found them. It says nothing that the
+    caller did not say, and is opaque only so that nobody depends on its form.
+    """
+    names = [spec.name for spec in visible(prompt) if spec.deferred]
+    if not names:
+        return None
+    blocks = [block for message in prompt.messages for block in message.content]
+    callers = {block.id: block.name for block in blocks if isinstance(block, ToolUseParam)}
+    finds = (
+        callers.get(block.tool_use_id, "")
+        for block in blocks
+        if isinstance(block, ToolResultParam)
+        and any(isinstance(inner, ToolReferenceParam) for inner in block.content)
+    )
+    search = next(finds, "")
+    said = json.dumps([search, *names], separators=(",", ":")).encode()
+    return _VIEW + base64.urlsafe_b64encode(said).decode()
+
+
+def _read_view(said: str | None) -> tuple[str, list[str]]:
+    """The tool that searched and the names that it found; nothing where this is not ours."""
+    if said is None or not said.startswith(_VIEW):
+        return "", []
+    try:
+        found = json.loads(base64.urlsafe_b64decode(said.removeprefix(_VIEW)))
+    except (ValueError, RecursionError):
+        return "", []
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        return "", []
+    return (found[0], found[1:]) if found else ("", [])
 
 
 def _kept(content: Sequence[AnyBlockParam]) -> list[AnyBlockParam]:
