@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from training.vocabulary import TEMPLATE as SHIPPED
+from training import vocabulary
+
+SHIPPED = vocabulary.TEMPLATE
 
 # Qwen's, after Hermes: tools behind the system text, thoughts only since the last question, and an
 # empty thought where none is wanted.

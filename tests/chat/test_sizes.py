@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_twice_the_prompt_is_twice_the_work(words: Path, kind: str) -> None:
     works = []
     for factor in (1, 2, 4):
         asked = PROMPTS[kind](factor * size)
-        works.append(calls_of(lambda asked=asked: read(ours, asked)))
+        works.append(calls_of(partial(read, ours, asked)))
     assert works[1] < 2.2 * works[0]
     assert works[2] < 2.2 * works[1]
 
@@ -100,7 +101,7 @@ def test_two_prompts_of_twice_the_size_are_compared_with_twice_the_work(words: P
     works = []
     for size in (150, 300, 600):
         one, other = agent(size), agent(size + 3)
-        works.append(calls_of(lambda one=one, other=other: compare(ours, one, other, 64)))
+        works.append(calls_of(partial(compare, ours, one, other, 64)))
     assert works[1] < 2.2 * works[0]
     assert works[2] < 2.2 * works[1]
 
