@@ -27,6 +27,7 @@ from training.chat import Call, Example
 from training.corpora import Labelled
 
 seeds = st.integers(0, 2**32)
+many = settings(max_examples=60, deadline=None)
 WISHES = [Labelled("will it rain in rome", "weather"), Labelled("play some jazz", "play_music")]
 
 
@@ -50,6 +51,7 @@ def calls_of(example: Example) -> Iterator[tuple[Call, Mapping[str, Any], str]]:
 
 
 @given(seeds)
+@many
 def test_every_call_names_a_given_tool_and_keeps_to_its_schema(seed: int) -> None:
     for call, parameters, _ in calls_of(drawn(seed)):
         jsonschema.validate(call.arguments, parameters)
@@ -58,6 +60,7 @@ def test_every_call_names_a_given_tool_and_keeps_to_its_schema(seed: int) -> Non
 
 
 @given(seeds)
+@many
 def test_every_value_of_a_call_was_said_before(seed: int) -> None:
     for call, parameters, before in calls_of(drawn(seed)):
         for key, value in call.arguments.items():
@@ -67,6 +70,7 @@ def test_every_value_of_a_call_was_said_before(seed: int) -> None:
 
 
 @given(seeds)
+@many
 def test_every_number_of_an_answer_behind_a_result_was_said_before(seed: int) -> None:
     turns = tools.calling(Random(seed), WISHES).turns
     for number, turn in enumerate(turns):
@@ -77,6 +81,7 @@ def test_every_number_of_an_answer_behind_a_result_was_said_before(seed: int) ->
 
 
 @given(seeds)
+@many
 def test_without_need_no_tool_is_called_though_some_are_there(seed: int) -> None:
     example = tools_unused.not_calling(Random(seed), WISHES)
     assert example.tools
@@ -84,6 +89,7 @@ def test_without_need_no_tool_is_called_though_some_are_there(seed: int) -> None
 
 
 @given(seeds)
+@many
 def test_conversations_begin_with_the_user_and_end_with_an_answer(seed: int) -> None:
     spoken = [turn for turn in drawn(seed).turns if turn.role != "system"]
     assert spoken[0].role == "user"
@@ -93,6 +99,7 @@ def test_conversations_begin_with_the_user_and_end_with_an_answer(seed: int) -> 
 
 
 @given(seeds)
+@many
 def test_nothing_is_left_to_fill_in_and_no_choice_open(seed: int) -> None:
     example = tools.calling(Random(seed), WISHES)
     said = "\n".join(turn.text for turn in example.turns if not turn.text.startswith("{"))
@@ -101,6 +108,7 @@ def test_nothing_is_left_to_fill_in_and_no_choice_open(seed: int) -> None:
 
 
 @given(seeds)
+@many
 def test_thinking_goes_before_every_answer_and_call(seed: int) -> None:
     example = tool_thoughts.thinking(Random(seed), WISHES)
     answers = [turn for turn in example.turns if turn.role == "assistant"]
@@ -108,11 +116,13 @@ def test_thinking_goes_before_every_answer_and_call(seed: int) -> None:
 
 
 @given(seeds)
+@many
 def test_a_conversation_fits_into_a_row(seed: int) -> None:
     assert tools.size(drawn(seed)) <= tools.MOST_CHARACTERS + 400 * (seed % 3 == 2)
 
 
 @given(seeds, st.sampled_from(arithmetic.OPERATIONS))
+@many
 def test_results_of_sums_are_true(seed: int, op: arithmetic.Operation) -> None:
     a, b = arithmetic.numbers(Random(seed), op, whole=False)
     x, y = Fraction(a), Fraction(b)
@@ -122,6 +132,7 @@ def test_results_of_sums_are_true(seed: int, op: arithmetic.Operation) -> None:
 
 
 @given(seeds)
+@many
 def test_small_sums_are_true(seed: int) -> None:
     turns = arithmetic.small_sum(Random(seed)).turns
     for question, answer in zip(turns[::2], turns[1::2], strict=True):
@@ -131,7 +142,7 @@ def test_small_sums_are_true(seed: int) -> None:
 
 
 @given(seeds, st.sampled_from(tool_table.FAMILIES))
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 def test_no_family_lacks_an_argument_that_its_tool_needs(
     seed: int, family: tool_families.Family
 ) -> None:
