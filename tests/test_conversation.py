@@ -159,6 +159,12 @@ def test_examples_that_meet_their_schema_are_accepted() -> None:
     check(request(says("user", "hi"), tools=[bash]))
 
 
+def test_a_tool_may_have_no_parameters_in_each_way_to_say_so() -> None:
+    for parts in ({}, {"properties": {}}, {"properties": None, "required": None}):
+        tool = {"name": "now", "input_schema": {"type": "object", **parts}}
+        check(request(says("user", "what time is it?"), tools=[tool]))
+
+
 def strict(name: str, optional: int = 0, unions: int = 0) -> dict[str, Any]:
     names = [f"p{i}" for i in range(optional)]
     twofold = {f"u{i}": {"anyOf": [{"type": "null"}, {"type": "string"}]} for i in range(unions)}

@@ -8,6 +8,7 @@ attempt is recorded and charged under the same answer. Knows no HTTP, no keys, n
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import TypeVar
@@ -28,6 +29,7 @@ from renga.routing import Route, Router
 from renga.toolkit.expansion import expanded
 from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount, Usage
 
+IN_LOOP = 1_000  # blocks of a request, up to which its rules take less than a step of a model
 Clock = Callable[[], float]
 Asked = TypeVar("Asked", bound=Prompt)
 
@@ -62,7 +64,7 @@ class Gateway:
 
     async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """The answer's events. Raises RengaError; closing it early cancels the work."""
-        read = self._read(request)
+        read = await self._understood(request)
         with self._answering(request, caller) as closing:
             answer = self._ways.stream(read, caller)
             answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
@@ -77,7 +79,7 @@ class Gateway:
 
         No layers are in its way: there is no answer that they could look at.
         """
-        read = self._read(request)
+        read = await self._understood(request)
         with self._answering(request, caller):
             with self._attempting(read, caller) as (backend, attempt, _):
                 scores = await backend.score(read, attempt)
@@ -86,7 +88,13 @@ class Gateway:
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> TokenCount:
         """Size of the prompt in the tokens of the backend that would serve it."""
-        return await self._ways.count(self._read(request), caller)
+        return await self._ways.count(await self._understood(request), caller)
+
+    async def _understood(self, request: Asked) -> Asked:
+        """`_read`, beside the event loop where the request is long."""
+        if sum(len(message.content) for message in request.messages) <= IN_LOOP:
+            return self._read(request)
+        return await asyncio.to_thread(self._read, request)
 
     def _read(self, request: Asked) -> Asked:
         """What can be read of `request`: only what is ours of what came back, all of it plain.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from renga.types.blocks import TOOL_NAME, CacheControl
 from renga.types.wire import Flag, Wire, known_types, refusal, tag_or
@@ -36,13 +36,20 @@ class _Shown(_Offered):
     input_examples: Annotated[list[dict[str, Any]], Field(max_length=MAX_EXAMPLES)] | None = None
 
 
+def _null_parts_are_absent(value: Any) -> Any:
+    """The official types allow null for these two of a schema, where JSON Schema does not."""
+    if not isinstance(value, dict):
+        return value
+    return {k: v for k, v in value.items() if v is not None or k not in ("properties", "required")}
+
+
 class CustomTool(_Shown):
     """A tool that the caller defines. Its schema is judged by `renga.conversation`."""
 
     type: Literal["custom"] | None = None
     name: Annotated[str, Field(pattern=TOOL_NAME)]
     description: str | None = None
-    input_schema: dict[str, Any]
+    input_schema: Annotated[dict[str, Any], BeforeValidator(_null_parts_are_absent)]
     eager_input_streaming: bool | None = None
 
 
