@@ -189,16 +189,14 @@ def test_prompts_that_begin_alike_have_equal_tokens_up_to_the_length_of_the_begi
     ]
     tools = [{**ADD, "description": text}, LOOK]
     one: dict[str, Any] = {"tools": tools, "system": text, "messages": whole}
-    other = (
-        one
-        | [
-            {"tools": [*tools, {**LOOK, "name": "other"}]},
-            {"system": [words_of(text), words_of(later)]},
-            {"messages": [{"role": "user", "content": [words_of(text), words_of(later)]}]},
-            {"messages": [*whole[:2], {"role": "user", "content": [result("t", later)]}]},
-            {"messages": [*whole, {"role": "user", "content": later}]},
-        ][cut]
-    )
+    changes: list[dict[str, Any]] = [
+        {"tools": [*tools, {**LOOK, "name": "other"}]},
+        {"system": [words_of(text), words_of(later)]},
+        {"messages": [{"role": "user", "content": [words_of(text), words_of(later)]}]},
+        {"messages": [*whole[:2], {"role": "user", "content": [result("t", later)]}]},
+        {"messages": [*whole, {"role": "user", "content": later}]},
+    ]
+    other = {**one, **changes[cut]}
     found = []
     for fields in (one, other):
         prompt = Prompt.model_validate({"model": "haiku", **fields})
