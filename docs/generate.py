@@ -11,17 +11,22 @@ import ast
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import typer
 from typer.testing import CliRunner
 
+from docs import endpoints, fields
+from docs.endpoints import table
 from renga import cli, config, errors, routing
 from renga.bench import workloads as bench
 from renga.bench.bars import BARS
 from renga.http import versions
+from renga.http.betas import BETAS, HARMLESS_FIELDS, Beta
+from renga.http.operations import OPERATIONS
 from renga.http.words import FIELD_WORDS
 from renga.prices import PICO_PER_TOKEN, load_prices
 from renga.types import (
@@ -47,13 +52,6 @@ NAMES = (
     "claude-mythos-1",
     "gpt-4o",
 )
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(c.replace("|", "\\|") for c in r) + " |\n" for r in lines)
 
 
 def settings() -> str:
@@ -156,7 +154,8 @@ def request_fields() -> str:
 
 def ignored_fields() -> str:
     """Fields that are accepted without effect."""
-    return table(("field", "what that means"), ([f"`{n}`", w] for n, w in IGNORED_FIELDS.items()))
+    ignored = IGNORED_FIELDS | HARMLESS_FIELDS
+    return table(("field", "what that means"), ([f"`{n}`", w] for n, w in ignored.items()))
 
 
 def refused_fields() -> str:
@@ -180,6 +179,17 @@ def api_versions() -> str:
     return (
         f"`anthropic-version` is required: {both} are accepted. In `{versions.NEW}` there are no "
         f"{removed}: a value is a 400.\n"
+    )
+
+
+def betas() -> str:
+    """Every known beta, those of one effect together."""
+    effects: dict[Beta, list[str]] = {}
+    for name, beta in BETAS.items():
+        effects.setdefault(beta, []).append(f"`{name}`")
+    return table(
+        ("beta", "effect", "what it is about"),
+        ([", ".join(names), effect, words] for (effect, words), names in effects.items()),
     )
 
 
@@ -243,6 +253,10 @@ def bench_bars() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "endpoints": endpoints.index,
+    "fields": fields.tables,
+    **{f"endpoint-{endpoints.slug(o)}": partial(endpoints.page, o) for o in OPERATIONS},
+    "betas": betas,
     "settings": settings,
     "environment": environment,
     "built-in": built_in,
@@ -263,7 +277,9 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def pages() -> list[Path]:
     """Every Markdown file that may hold parts."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    docs = ROOT / "docs"
+    found = [*sorted(docs.glob("*.md")), *sorted((docs / "endpoints").glob("*.md"))]
+    return [ROOT / "README.md", *found]
 
 
 def rendered(text: str) -> str:

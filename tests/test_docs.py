@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import fields
 from docs.generate import PART, PARTS, ROOT, commands, error_classes, pages, rendered
 from renga.config import ENVIRONMENT, TIER_NAMES, load_config, settings
 from tests.conftest import StartServer, scripted
@@ -97,6 +98,22 @@ def test_the_code_of_the_readme_runs(start_server: StartServer):
         env={**os.environ, "ANTHROPIC_BASE_URL": served.url, "ANTHROPIC_API_KEY": "any"},
     )
     assert (done.stdout, done.stderr) == ("Hello! Where is my order?\n", "")
+
+
+def test_the_code_of_the_openai_page_runs(start_server: StartServer):
+    served = start_server(scripted())
+    (code,) = re.findall(r"```python\n(.*?)```", read("docs/openai.md"), re.S)
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("http://127.0.0.1:8787", served.url)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("Where is my order?\n", "")
+
+
+def test_every_field_of_the_official_packages_was_sent():
+    assert {path: names for path, names in fields.unsent().items() if names} == {}
 
 
 def test_the_commands_of_the_readme_exist():
