@@ -31,13 +31,13 @@ class Plan:
     in this process, as on a GPU.
     """
 
-    minutes: float = 164.0
+    minutes: float = 79.0
     steps: int = 0
     rows: int = 2
-    micro: int = 12
+    micro: int = 8
     workers: int = 2
     warmup: int = 40
-    decay: float = 0.30
+    decay: float = 0.45
     save_seconds: float = 60.0
     compiled: bool = True
     seeded: bool = True

@@ -37,7 +37,7 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "haiku": Size(Shape(), Plan(), 512, 30_000_000, 14_000_000, 1000),
+    "haiku": Size(Shape(), Plan(), 512, 20_000_000, 14_000_000, 1000),
     "miniature": Size(
         Shape(vocab=1024, width=64, layers=2, heads=4, kv_heads=4, inner=128, head_dim=16),
         Plan(steps=60, rows=4, micro=2, workers=2, warmup=3, compiled=False, save_seconds=0.5),
@@ -76,11 +76,11 @@ class Recipe:
 
 
 def learn_vocabulary(recipe: Recipe) -> None:
-    """Learn the tokenizer from a sample of the first stage's mixture."""
+    """Learn the tokenizer from a sample of the last stage's mixture."""
     if (recipe.vocabulary / "tokenizer.json").exists():
         return
     parts = mixture.writers(recipe.data)
-    counts = mixture.counts(parts, mixture.STAGES[0].shares, recipe.size.sample_characters)
+    counts = mixture.counts(parts, mixture.STAGES[-1].shares, recipe.size.sample_characters)
     examples = mixture.draw(parts, counts, seed=7)
     texts = ("".join(text for text, _ in pieces(example)) for example in examples)
     learned = vocabulary.learn(texts, recipe.size.shape.vocab)

@@ -27,6 +27,7 @@ WEIGHTS: Mapping[str, int] = {
     "drill": 10,
     "extract": 15,
     "identity": 10,
+    "tools": 12,
 }
 """Loss weight of a kind in tenths; classification is `LABEL_WEIGHT`."""
 
