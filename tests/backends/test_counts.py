@@ -1,6 +1,6 @@
 """What is counted is what is read: count_tokens, usage and the meter, for every kind of content.
 
-On a real engine with a tiny model whose template has the shipped one's form.
+On a real engine with a tiny model, whose template begins an answer inside its thought, or does not.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from renga.backends.local import LocalBackend
 from renga.config import BackendConfig
 from renga.events import MessageStart
 from renga.types import CountRequest, MessagesRequest
+from tests.chat.templates import WITH_TOOLS
 from tests.tiny_model import write_model
-from training.vocabulary import TEMPLATE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,10 +27,11 @@ BLOCK = 32
 SHORT: Any = {"type": "ephemeral"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalBackend]:
-    folder = write_model(tmp_path_factory.mktemp("tools"))
-    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["shipped", "hermes"])
+async def local(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[LocalBackend]:
+    folder = write_model(tmp_path_factory.mktemp("tools"), template=WITH_TOOLS[request.param])
     config = BackendConfig(
         "small", model=str(folder), threads=1, kv_cache_mb=32, window=2_048, cache_minimum_tokens=32
     )
@@ -99,8 +100,14 @@ def bodies(draw: Any) -> dict[str, Any]:
     body: dict[str, Any] = {"messages": turns, "cache_control": draw(marks)}
     if draw(st.booleans()):
         body["system"] = [{"type": "text", "text": draw(words), "cache_control": draw(marks)}]
+    prefilled = turns[-1]["role"] == "assistant"
     if draw(st.booleans()):
         body["tools"] = draw(tools())
+        choices = ["auto", "none", *([] if prefilled else ["any"])]
+        body["tool_choice"] = {"type": draw(st.sampled_from(choices))}
+    if not prefilled:
+        body["thinking"] = draw(st.sampled_from([None, {"type": "disabled"}, {"type": "adaptive"}]))
+        body["output_config"] = {"effort": draw(st.sampled_from(["low", "high"]))}
     return body
 
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
-from renga.chat.render import ChatTemplate, is_prefilled
+from renga.chat.render import ChatTemplate
 from renga.chat.tokenizer import Tokenizer
+from renga.conversation import is_prefilled
 from renga.errors import InvalidRequest
 from renga.types import CountRequest, Prompt
 from tests.chat.templates import HERMES, LLAMA, MISTRAL, SHIPPED, TYPED, WITH_TOOLS

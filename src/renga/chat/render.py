@@ -190,11 +190,6 @@ class _Asked:
     thinking: bool
 
 
-def is_prefilled(prompt: Prompt) -> bool:
-    """Whether the answer is to continue text that the caller put into its mouth."""
-    return _asked(written_turns(prompt))[-1].role == "assistant"
-
-
 def _asked(turns: Sequence[WrittenTurn]) -> Sequence[WrittenTurn]:
     """`turns` up to where the answer begins: an empty last assistant turn asks for nothing."""
     last = turns[-1]
