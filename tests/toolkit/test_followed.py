@@ -46,7 +46,7 @@ ARGUMENTS: dict[str, list[dict[str, Any]]] = {
     ],
     "wait": [{"duration": 2}, {}],
     "scroll": [{"scroll_direction": "up", "scroll_amount": 1}, {"scroll_amount": 1}],
-    "tool_search_tool_regex": [{"pattern": "a"}, {"query": "a"}],
+    "tool_search_tool_regex": [{"pattern": "a"}, {"query": "a"}, {"pattern": "a" * 201}],
     "tool_search_tool_bm25": [{"query": "a"}, {"pattern": "a"}],
 }
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renga.toolkit import ToolSpec
+from renga.toolkit.client_tools import LONGEST_PATTERN
 from renga.toolkit.search import (
-    LONGEST_PATTERN,
     MOST_FOUND,
     InvalidSearch,
     find_by_pattern,

@@ -245,16 +245,21 @@ TOOLSET: Final = "computer"
 
 # --- tool search ----------------------------------------------------------------------------------
 
+LONGEST_PATTERN: Final = 200
+"""Characters of a pattern: the API's limit."""
+LONGEST_QUERY: Final = 500
+"""Characters of a query in words; ours."""
+
 SEARCHES: Final[dict[str, tuple[str, Schema]]] = {
     "tool_search_tool_regex": (
         "Find tools that are not shown here. `pattern` is a regular expression in Python's syntax; "
         "it is looked for in the names and descriptions of tools and of their arguments. Begin it "
         "with (?i) to ignore case.",
-        record({"pattern": TEXT}, ("pattern",)),
+        record({"pattern": {**TEXT, "maxLength": LONGEST_PATTERN}}, ("pattern",)),
     ),
     "tool_search_tool_bm25": (
         "Find tools that are not shown here. `query` says in plain words what the tool should do.",
-        record({"query": TEXT}, ("query",)),
+        record({"query": {**TEXT, "maxLength": LONGEST_QUERY}}, ("query",)),
     ),
 }
 """Description and arguments of the searches, by name. The server runs them: `toolkit.search`."""

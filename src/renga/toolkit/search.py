@@ -20,11 +20,10 @@ from typing import Any, Final
 
 from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
+from renga.toolkit.client_tools import LONGEST_PATTERN, LONGEST_QUERY
 from renga.toolkit.specs import ToolSpec
 
 MOST_FOUND: Final = 5
-LONGEST_PATTERN: Final = 200
-LONGEST_QUERY: Final = 500
 
 # How fast repeated words count less, and how much long texts do: the paper's usual values.
 _K1: Final = 1.2
