@@ -22,11 +22,21 @@ from pydantic import TypeAdapter
 import renga.backends
 from renga.backends import BACKENDS, make_backend
 from renga.backends.base import Attempt, Backend
+from renga.backends.scripted import calling
 from renga.config import KINDS, BackendConfig
 from renga.errors import InvalidRequest, Unavailable
-from renga.events import BlockDelta, Event, MessageDelta, MessageStart, TextDelta, fold
-from renga.types import Message, MessagesRequest
+from renga.events import (
+    BlockDelta,
+    Event,
+    InputJsonDelta,
+    MessageDelta,
+    MessageStart,
+    TextDelta,
+    fold,
+)
+from renga.types import Message, MessagesRequest, ToolUseBlock
 from tests.tiny_model import write_model
+from training.vocabulary import TEMPLATE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,7 +63,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("tiny"))
+    return write_model(tmp_path_factory.mktemp("tiny"), template=TEMPLATE)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
@@ -106,6 +116,26 @@ def free(backend: Backend, letters: str, count: int, **fields: Any) -> MessagesR
         pattern = {"type": "regex", "pattern": f"[{letters}]{{{count}}}"}
         fields["output_config"] = {"format": pattern}
     return ask((letters * count)[:count], **fields)
+
+
+SUM = {"a": 17, "b": 25, "note": 'a "quoted" ü 🦊 \\ note'}
+ADD = {
+    "name": "add",
+    "description": "Adds two numbers.",
+    "input_schema": {
+        "type": "object",
+        "properties": {name: {"const": value} for name, value in SUM.items()},
+        "required": list(SUM),
+        "additionalProperties": False,
+    },
+}
+
+
+def forced_call(text: str | None = None, **fields: Any) -> MessagesRequest:
+    """A request whose answer is one call of `add`, whatever the backend is."""
+    choice = {"type": "tool", "name": "add", "disable_parallel_tool_use": True}
+    given = {"max_tokens": 400, "tools": [ADD], "tool_choice": choice, **fields}
+    return ask(text or calling("add", **SUM), **given)
 
 
 async def run(
@@ -289,6 +319,127 @@ async def test_structured_output_is_what_the_schema_says(backend: Backend) -> No
         value = json.loads(text_of(message))
         jsonschema.validate(value, schema)
         assert text_of(message) == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+# --- calls and thinking ---------------------------------------------------------------------------
+
+
+async def test_a_call_is_a_block_whose_input_comes_in_pieces(backend: Backend) -> None:
+    if not backend.capabilities.tools:
+        assert backend.capabilities.missing_for(forced_call()) == "tools"
+        return
+    events = await run(backend, forced_call())
+    message = fold(events)
+    (block,) = message.content
+    assert isinstance(block, ToolUseBlock)
+    assert (block.name, block.input, message.stop_reason) == ("add", SUM, "tool_use")
+    assert re.fullmatch(r"toolu_[a-zA-Z0-9]{24}", block.id)
+    deltas = [e.delta for e in events if isinstance(e, BlockDelta)]
+    pieces = [d.partial_json for d in deltas if isinstance(d, InputJsonDelta)]
+    assert len(pieces) == len(deltas) > 1
+    assert pieces[0] == ""
+    (theirs,) = as_the_sdk_builds_it(events)["content"]
+    assert (theirs["id"], theirs["input"]) == (block.id, SUM)
+
+
+async def test_every_call_has_an_id_of_its_own(backend: Backend) -> None:
+    if not backend.capabilities.tools:
+        return
+    answers = [fold(await run(backend, forced_call())) for _ in range(3)]
+    ids = {b.id for answer in answers for b in answer.content if isinstance(b, ToolUseBlock)}
+    assert len(ids) == 3
+
+
+async def test_where_no_call_may_be_there_is_none(backend: Backend) -> None:
+    if not backend.capabilities.tools:
+        return
+    message = fold(await run(backend, forced_call(tool_choice={"type": "none"})))
+    assert {block.type for block in message.content} <= {"text"}
+    assert message.stop_reason != "tool_use"
+
+
+async def test_a_call_that_is_cut_has_what_is_certain_of_its_input(backend: Backend) -> None:
+    if not backend.capabilities.tools:
+        return
+    whole = fold(await run(backend, forced_call())).usage.output_tokens
+    shown = []
+    for most in range(1, whole, max(1, whole // 8)):
+        request, meter = forced_call(max_tokens=most), attempt()
+        events = await run(backend, request, meter)
+        message = fold(events)
+        assert message.usage.output_tokens == meter.output == most
+        if message.stop_reason == "max_tokens":
+            found = [b.input for b in message.content if isinstance(b, ToolUseBlock)]
+            assert all(item in SUM.items() for input in found for item in input.items())
+            assert as_the_sdk_builds_it(events)["content"] == [
+                {**theirs, **b.model_dump(mode="json")}
+                for b, theirs in zip(
+                    message.content, as_the_sdk_builds_it(events)["content"], strict=True
+                )
+            ]
+            shown.append(len(found))
+    assert set(shown) == {0, 1}
+
+
+async def test_a_stop_sequence_ends_no_call(backend: Backend) -> None:
+    if not backend.capabilities.tools:
+        return
+    message = fold(await run(backend, forced_call(stop_sequences=["quoted", '{"', "17"])))
+    (block,) = message.content
+    assert isinstance(block, ToolUseBlock)
+    assert (block.input, message.stop_sequence) == (SUM, None)
+
+
+async def test_a_conversation_with_tools_is_counted_as_it_is_read(backend: Backend) -> None:
+    if not backend.capabilities.tools:
+        return
+    call = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": SUM}
+    results = [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "42"}]
+    request = ask(
+        "",
+        messages=[
+            {"role": "user", "content": "17 + 25?"},
+            {"role": "assistant", "content": [{"type": "text", "text": "I add."}, call]},
+            {"role": "user", "content": results},
+        ],
+        tools=[ADD],
+        max_tokens=1,
+    )
+    usage = fold(await run(backend, request)).usage
+    assert usage.input_tokens == await backend.count_tokens(request)
+    longer = [*results, {"type": "text", "text": "Tell me."}]
+    more = request.model_copy(
+        update={
+            "messages": [
+                *request.messages[:2],
+                ask("", messages=[{"role": "user", "content": longer}]).messages[0],
+            ]
+        }
+    )
+    assert await backend.count_tokens(more) > usage.input_tokens
+
+
+@pytest.mark.parametrize("effort", ["low", "medium", "max"])
+async def test_thinking_comes_first_and_is_part_of_the_output(
+    backend: Backend, effort: str
+) -> None:
+    fields = {"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}}
+    request, meter = ask("Think about it", max_tokens=80, **fields), attempt()
+    if "adaptive" not in backend.capabilities.thinking:
+        assert backend.capabilities.missing_for(request) in (
+            "thinking.type",
+            "output_config.effort",
+        )
+        return
+    message = fold(await run(backend, request, meter))
+    kinds = [block.type for block in message.content]
+    assert "thinking" not in kinds[1:]
+    details = message.usage.output_tokens_details
+    assert (details is None) == (effort == "low")
+    thought = 0 if details is None else details.thinking_tokens
+    assert thought == meter.thinking <= 40
+    assert meter.tokens().output == message.usage.output_tokens >= thought
+    assert (thought > 0) or "thinking" not in kinds
 
 
 # --- ends that are not answers --------------------------------------------------------------------

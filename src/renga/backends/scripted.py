@@ -1,53 +1,68 @@
 """A backend that says what it is told: deterministic, with delays and faults on request.
 
 For tests of the path, for docs and for clients' own tests. It runs no model and claims none.
-Without a script it repeats the last user turn. Tokens are pieces of four UTF-8 bytes, so counts are
-exact and easy to check by hand.
+Without a script it repeats the last user turn. Calls of tools it writes as many models do, as text
+in Hermes' form (`calling`), which is read out of it as from any model. Tokens are pieces of four
+UTF-8 bytes, so counts are exact and easy to check by hand.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from renga.backends.base import Attempt, Capabilities, Health, State, refuse
+from renga.chat.demand import EFFORTS, budget_of, wants_thinking
+from renga.chat.forms import FORMS
+from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
 from renga.events import (
-    BlockDelta,
-    BlockStart,
-    BlockStop,
     DeltaUsage,
     Ending,
     Event,
     MessageDelta,
     MessageStart,
     MessageStop,
-    TextDelta,
 )
+from renga.ids import Ids, make_ids
 from renga.machine import Machine
-from renga.reading import text_of
+from renga.reading import Call, Definition, Result, Text, Thought, written_turns
+from renga.toolkit import specs_of
 from renga.types import (
     Likelihood,
     Message,
     MessagesRequest,
+    NoChoice,
+    OutputDetails,
     Prompt,
     ScoreRequest,
     StopReason,
-    TextBlock,
+    TextParam,
     Usage,
 )
 
 BYTES_PER_TOKEN = 4
+HERMES = FORMS[0]
+
+# A configured reply may begin with thinking.
+_THOUGHT = re.compile(r"<think>(?P<thinking>.*?)</think>\s*(?P<text>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. Delays are seconds; `fail_after` is the number of tokens before `error`."""
+    """What to answer. Delays are seconds; `fail_after` is the number of tokens before `error`.
+
+    `thinking` is thought first where the request lets the model think.
+    """
 
     text: str
+    thinking: str = ""
     first_delay: float = 0.0
     token_delay: float = 0.0
     error: RengaError | None = None
@@ -55,6 +70,12 @@ class Reply:
 
 
 Script = Callable[[MessagesRequest], Reply]
+
+
+def calling(name: str, **arguments: Any) -> str:
+    """A call of a tool as a script writes it into the text of a reply."""
+    call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return f"{HERMES.begin}\n{call}\n{HERMES.end}"
 
 
 def pieces(text: str) -> list[str]:
@@ -73,13 +94,24 @@ def pieces(text: str) -> list[str]:
 def last_user_text(request: Prompt) -> str:
     """Text of the last user turn, or "" where there is none."""
     turns = [m for m in request.messages if m.role == "user"]
-    return "".join(text_of(b) for b in turns[-1].content) if turns else ""
+    blocks = turns[-1].content if turns else []
+    return "".join(block.text for block in blocks if isinstance(block, TextParam))
 
 
 def prompt_tokens(request: Prompt) -> int:
-    """Size of everything that the caller wrote, in this backend's tokens."""
-    blocks = [*(b for m in request.messages for b in m.content), *(request.system or [])]
-    return sum(len(pieces(text_of(b))) for b in blocks)
+    """Size of everything that the caller wrote and a model would read, in this backend's tokens."""
+    blocks = (block for turn in written_turns(request) for block in turn.blocks)
+    return sum(len(pieces(text)) for block in blocks for text in _texts(block))
+
+
+def _texts(block: Definition | Text | Thought | Call | Result) -> tuple[str, ...]:
+    match block:
+        case Definition():
+            return (json.dumps(block.function, ensure_ascii=False),)
+        case Call():
+            return block.name, json.dumps(block.arguments, ensure_ascii=False)
+        case _:
+            return (block.text,)
 
 
 class ScriptedBackend:
@@ -94,16 +126,24 @@ class ScriptedBackend:
         home: Path | None = None,
         machine: Machine | None = None,
         script: Script | None = None,
+        ids: Ids | None = None,
     ) -> None:
         self.name = config.name
         self._config = config
         self._script = script or self._configured
+        self._ids = ids or make_ids()
         self.open_streams = 0
         self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(window=self._config.window or 32_768, max_output=128_000)
+        return Capabilities(
+            window=self._config.window or 32_768,
+            max_output=128_000,
+            tools=True,
+            thinking=frozenset(("enabled", "adaptive", "disabled")),
+            efforts=frozenset(EFFORTS),
+        )
 
     async def start(self) -> None:
         """Nothing to load."""
@@ -128,8 +168,11 @@ class ScriptedBackend:
             error = Overloaded("scripted overload", retry_after=1)
         elif options.fault == "error":
             error = BackendFailed("scripted failure")
+        thought = _THOUGHT.fullmatch(options.reply or "")
+        reply = options.reply if options.reply is not None else last_user_text(request)
         return Reply(
-            options.reply if options.reply is not None else last_user_text(request),
+            thought["text"] if thought else reply,
+            thought["thinking"] if thought else "",
             first_delay=options.first_delay_ms / 1000,
             token_delay=options.token_delay_ms / 1000,
             error=error,
@@ -149,25 +192,18 @@ class ScriptedBackend:
             await asyncio.sleep(reply.first_delay)
             usage = Usage(input_tokens=size, output_tokens=0)
             yield MessageStart(message=Message(id="", model="", content=[], usage=usage))
-            ended: tuple[StopReason, str | None] = ("end_turn", None)
-            if not request.max_tokens:
-                yield _ending(("max_tokens", None), size, 0)
-                yield MessageStop()
-                return
-            yield BlockStart(index=0, content_block=TextBlock(text=""))
-            for piece, reason, stop in self._cut(request, reply.text):
-                if reason:
-                    ended = (reason, stop)
-                    break
+            playing = _Playing(request, reply, self._ids)
+            for thinks, piece in playing.pieces():
                 if reply.error and attempt.output >= reply.fail_after:
                     raise reply.error
                 await asyncio.sleep(reply.token_delay)
                 self._check_open()
                 attempt.output += 1
-                yield BlockDelta(index=0, delta=TextDelta(text=piece))
-            yield BlockStop(index=0)
-            yield _ending(ended, size, attempt.output)
-            yield MessageStop()
+                attempt.thinking += thinks
+                for event in playing.events(thinks, piece):
+                    yield event
+            for event in playing.end(size, attempt):
+                yield event
         finally:
             self.open_streams -= 1
 
@@ -184,24 +220,55 @@ class ScriptedBackend:
         if size >= window:
             raise InvalidRequest(f"prompt is too long: {size} tokens > {window - 1} maximum")
 
-    def _cut(
-        self, request: MessagesRequest, text: str
-    ) -> Iterator[tuple[str, StopReason | None, str | None]]:
-        """Pieces up to a stop sequence or max_tokens; the last says why it is the last."""
-        found = [(text.find(s), s) for s in request.stop_sequences if s in text]
-        at, stop = min(found) if found else (len(text), None)
-        shown = pieces(text[:at])
-        kept = shown[: request.max_tokens]
-        for piece in kept:
-            yield piece, None, None
-        if len(shown) > request.max_tokens:
-            yield "", "max_tokens", None
+
+class _Playing:
+    """One reply on its way: what is said of it, and how it ends."""
+
+    def __init__(self, request: MessagesRequest, reply: Reply, ids: Ids) -> None:
+        tools = specs_of(request)
+        form = HERMES if tools and not isinstance(request.tool_choice, NoChoice) else None
+        self._request, self._reply = request, reply
+        self._thinks = wants_thinking(request)
+        self._writer = Writer(ids, form, {t.name: t.toolset for t in tools if t.toolset})
+        self._free = reply.text.partition(HERMES.begin)[0] if form else reply.text
+        self._ended: tuple[StopReason, str | None] = ("end_turn", None)
+
+    def pieces(self) -> Iterator[tuple[bool, str]]:
+        """Pieces up to a stop sequence or max_tokens, and whether each is thinking."""
+        thought = pieces(self._reply.thinking) if self._thinks else []
+        said, stop = self._until_stop()
+        whole = [(True, piece) for piece in thought[: budget_of(self._request)]]
+        whole += [(False, piece) for piece in pieces(said)]
+        most = self._request.max_tokens
+        if len(whole) > most or not most:
+            self._ended = ("max_tokens", None)
         elif stop is not None:
-            yield "", "stop_sequence", stop
+            self._ended = ("stop_sequence", stop)
+        yield from whole[:most]
 
+    def _until_stop(self) -> tuple[str, str | None]:
+        """The text up to the first stop sequence, which ends no call."""
+        found = [(self._free.find(s), s) for s in self._request.stop_sequences if s in self._free]
+        if not found:
+            return self._reply.text, None
+        at, stop = min(found)
+        return self._free[:at], stop
 
-def _ending(ended: tuple[StopReason, str | None], size: int, made: int) -> MessageDelta:
-    return MessageDelta(
-        delta=Ending(stop_reason=ended[0], stop_sequence=ended[1]),
-        usage=DeltaUsage(input_tokens=size, output_tokens=made),
-    )
+    def events(self, thinks: bool, piece: str) -> Iterator[Event]:
+        """What one piece amounts to."""
+        yield from self._writer.thinking(piece) if thinks else self._writer.text(piece)
+
+    def end(self, size: int, attempt: Attempt) -> Iterator[Event]:
+        """The end of the answer to a prompt of `size` tokens."""
+        reason, stop = self._ended
+        yield from self._writer.finish(reason)
+        details = OutputDetails(thinking_tokens=attempt.thinking) if self._thinks else None
+        yield MessageDelta(
+            delta=Ending(stop_reason=self._writer.reason(reason), stop_sequence=stop),
+            usage=DeltaUsage(
+                input_tokens=size,
+                output_tokens=attempt.output,
+                output_tokens_details=details,
+            ),
+        )
+        yield MessageStop()

@@ -68,7 +68,7 @@ class Demand:
 
 def demand_of(request: Prompt, template: ChatTemplate) -> Demand:
     """What `request` demands. Raises InvalidRequest where that cannot be."""
-    thinks = template.forms.thought is not None and _wants_thinking(request)
+    thinks = template.forms.thought is not None and wants_thinking(request)
     prompt = request if thinks else request.model_copy(update={"thinking": None})
     answer = grammar_of(request)
     if answer is not None and is_prefilled(request):
@@ -132,7 +132,7 @@ def effort_of(prompt: Prompt) -> Effort:
     return config.effort if config is not None and config.effort is not None else USUAL_EFFORT
 
 
-def _wants_thinking(prompt: Prompt) -> bool:
+def wants_thinking(prompt: Prompt) -> bool:
     """Whether the answer is to begin with thinking; one that is begun already cannot."""
     if isinstance(prompt.thinking, ThinkingAdaptive):
         return EFFORTS[effort_of(prompt)] != 0 and not is_prefilled(prompt)
