@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
 
@@ -393,7 +393,8 @@ def _expression(rng: Random, name: str, key: str) -> Task:
     form = rng.choice((f"{a}{op.sign}{b}", f"{a} {op.sign} {b}"))
     frames = ASKING + tuple(f for f in ASKING_WITH if "{e}" in f)
     text = spin(rng, rng.choice(frames).replace("{tail}", rng.choice(TAILS)))
-    return _task(rng, op, (a, b), text.replace("{e}", form).replace("{t}", name), {key: form})
+    said = text.replace("{e}", form).replace("{t}", name)
+    return replace(_task(rng, op, (a, b), said, {key: form}), term=form)
 
 
 def small_sum(rng: Random) -> Example:

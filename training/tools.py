@@ -157,6 +157,14 @@ FAULTS = (
     "the database is read-only",
     "internal error",
     "bad request",
+    "ValueError('{v} is unknown')",
+    "ValueError: bad value for {k}",
+    "KeyError('{k}')",
+    "TypeError: {k} is missing",
+    "RuntimeError('no connection')",
+    "HTTP 404",
+    "HTTP 500: server error",
+    "[Errno 2] no such file",
 )
 PASSING = (
     "timeout",
