@@ -305,7 +305,7 @@ class Fold:
                     update={"thinking": block.thinking + piece, "signature": signature}
                 )
             case ToolUseBlock() | ServerToolUseBlock():
-                # A call that was cut has the input that is certain of it, as the SDK reads it.
+                # Of a call that was cut, as much as was written, as the SDK reads it.
                 said = from_json(piece.encode(), partial_mode=True) if piece else block.input
                 return block.model_copy(update={"input": said})
             case RedactedThinkingBlock() | ToolSearchResultBlock() | CompactionBlock():

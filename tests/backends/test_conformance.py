@@ -358,7 +358,7 @@ async def test_where_no_call_may_be_there_is_none(backend: Backend) -> None:
     assert message.stop_reason != "tool_use"
 
 
-async def test_a_call_that_is_cut_has_what_is_certain_of_its_input(backend: Backend) -> None:
+async def test_a_call_that_is_cut_has_its_input_as_far_as_it_was_written(backend: Backend) -> None:
     if not backend.capabilities.tools:
         return
     whole = fold(await run(backend, forced_call())).usage.output_tokens
@@ -370,7 +370,8 @@ async def test_a_call_that_is_cut_has_what_is_certain_of_its_input(backend: Back
         assert message.usage.output_tokens == meter.output == most
         if message.stop_reason == "max_tokens":
             found = [b.input for b in message.content if isinstance(b, ToolUseBlock)]
-            assert all(item in SUM.items() for input in found for item in input.items())
+            for name, value in [item for input in found for item in input.items()]:
+                assert str(SUM[name]).startswith(str(value))
             assert as_the_sdk_builds_it(events)["content"] == [
                 {**theirs, **b.model_dump(mode="json")}
                 for b, theirs in zip(
