@@ -367,12 +367,12 @@ def _failed(rng: Random) -> tuple[list[Skill], list[Turn]]:
 
 Talk = Callable[[Random], tuple[list[Skill], list[Turn]]]
 TALKS: tuple[tuple[Talk, int], ...] = (
-    (_one, 58),
-    (_again, 12),
-    (_several, 11),
-    (chained_sum, 5),
-    (chained_lookup, 3),
-    (_failed, 8),
+    (_one, 66),
+    (_again, 10),
+    (_several, 9),
+    (chained_sum, 4),
+    (chained_lookup, 2),
+    (_failed, 6),
 )
 
 
