@@ -7,6 +7,7 @@ can set headers and print costs without a second way through the code. Knows no 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from renga.prices import NO_TOKENS, Service, Tokens
 
@@ -16,7 +17,8 @@ class Receipt:
     """What is known of an answer while it is made.
 
     `tokens` is what the answer is charged for so far. `cost_usd` is exact, known after the end.
-    `ignored` are fields of the request that the backend accepted without effect.
+    `ignored` are fields of the request that the backend accepted without effect, `notes` is what
+    layers have to say of the answer, in JSON values.
     """
 
     tier: str = ""
@@ -27,6 +29,7 @@ class Receipt:
     cost_usd: str | None = None
     attempts: int = 0
     ignored: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
     _settled: Tokens = NO_TOKENS
 
     def charge(self, tokens: Tokens, status: str) -> None:

@@ -58,7 +58,7 @@ class Gateway:
         self._ids = ids
         self._signer = signer or Signer.temporary()
         self._comparisons = Comparisons()
-        self._ways = Ways(self._attempt, self._count)
+        self._ways = Ways(self._attempt, self._count, self._window)
         for layer in reversed(layers):
             self._ways = layer(self._ways)
 
@@ -112,6 +112,10 @@ class Gateway:
         route = self._router.route(prompt)
         _note(caller, route, route.candidates[0])
         return TokenCount(input_tokens=await route.candidates[0].count_tokens(prompt))
+
+    def _window(self, prompt: Prompt) -> int:
+        """Innermost: the window of the backend that would serve `prompt`, in tokens."""
+        return self._router.route(prompt).candidates[0].capabilities.window
 
     async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
         """Innermost: one try on the first backend that can serve `request`."""
@@ -199,6 +203,7 @@ class Gateway:
             served_tier=receipt.served_tier,
             error_type=closing.error_type,
             first_token_at=closing.first_token_at,
+            notes=receipt.notes,
         )
         receipt.cost_usd = None if cost is None else dollars(cost)
 

@@ -71,6 +71,7 @@ class Below:
     """Ways that end here. Tokens are words; `asked` and `callers` are what came down."""
 
     replies: Sequence[Says] = ()
+    window: int = 1_000_000
     asked: list[MessagesRequest] = field(default_factory=list)
     callers: list[Caller] = field(default_factory=list)
     counted: int = 0
@@ -78,7 +79,7 @@ class Below:
 
     @property
     def ways(self) -> Ways:
-        return Ways(self.stream, self.count)
+        return Ways(self.stream, self.count, lambda _: self.window)
 
     async def count(self, prompt: Prompt, caller: Caller) -> TokenCount:
         self.counted += 1

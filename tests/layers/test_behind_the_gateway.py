@@ -234,7 +234,9 @@ def test_thinking_stays_ours_when_old_results_are_cleared(tmp_path: Path) -> Non
         asked = request(messages, tools=tools, thinking=thinking, context_management=management)
         message, _ = await server.ask(asked)
         assert message.context_management is not None
-        assert len(message.context_management.applied_edits) == 1
+        (applied,) = message.context_management.applied_edits
+        row = await server.row("req_6")
+        assert row.notes == {"applied_edits": [applied.model_dump()]}
         read = [b for m in server.backend.below.asked[-1].messages for b in m.content]
         thoughts = [b.thinking for b in read if isinstance(b, ThinkingParam)]
         assert thoughts == [THOUGHT.thinking] * 5

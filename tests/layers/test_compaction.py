@@ -164,6 +164,19 @@ def test_a_count_triggers_no_summary() -> None:
     assert below.asked == []
 
 
+@pytest.mark.parametrize(
+    ("window", "words", "due"),
+    [(8_000, 6_000, True), (8_000, 5_999, False), (50_000, 37_500, True), (54_096, 49_999, False)],
+)
+def test_a_trigger_beyond_the_window_is_three_quarters_of_it(
+    window: int, words: int, due: bool
+) -> None:
+    below = summarising(Says([text("Yes.")]))
+    below.window = window
+    run(LAYER, below, ask("word " * words))
+    assert len(below.asked) == 1 + due
+
+
 # --- tools that were in view ----------------------------------------------------------------------
 
 FIND = {"name": "find", "input_schema": {"type": "object"}}

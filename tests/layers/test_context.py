@@ -84,6 +84,16 @@ def test_results_are_cleared_once_the_prompt_is_past_the_trigger(trigger: Any, d
     assert (CLEARED in results(below.asked[0])) == due
 
 
+def test_a_trigger_beyond_the_window_is_three_quarters_of_it() -> None:
+    below, asked = hello(), with_edits(calls(5), TOOL_USES)
+    below.window = 36
+    run(context_edits, below, asked)
+    assert below.asked[0] is asked
+    below.window = 32  # 24 tokens of 26 and more
+    run(context_edits, below, asked)
+    assert CLEARED in results(below.asked[1])
+
+
 def long_results() -> MessagesRequest:
     prompt = calls(5)
     body = prompt.model_dump(by_alias=True)

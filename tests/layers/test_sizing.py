@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renga.layers.sizing import FOR_TEMPLATE, may_have
+from renga.layers.sizing import FOR_TEMPLATE, may_have, within_reach
 from renga.types import MessagesRequest
 from tests.layers.below import assistant, request, user
 
@@ -35,3 +35,12 @@ def test_a_short_prompt_is_not_worth_counting_and_a_long_one_is() -> None:
     assert not may_have(conversation(["word " * 100]), 50_000)
     assert may_have(conversation(["word " * 10_000]), 50_000)
     assert may_have(conversation([]), 10)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 5_000))
+def test_a_trigger_is_the_callers_where_the_model_can_meet_it_and_in_its_window_always(
+    trigger: int, window: int, reserved: int
+) -> None:
+    meant = within_reach(trigger, window - reserved, window)
+    assert meant == trigger or (trigger > window - reserved and meant == window * 3 // 4)
+    assert meant <= window

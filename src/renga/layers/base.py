@@ -1,4 +1,4 @@
-"""What a layer is: it takes the two ways through the server and gives them back, wrapped.
+"""What a layer is: it takes the ways through the server and gives them back, wrapped.
 
 Owns the signatures. A layer sees a request before a backend does and an answer before the caller
 does; what it asks of the way below is an attempt of its own under the same answer. It knows no
@@ -20,10 +20,14 @@ Count = Callable[[Prompt, Caller], Awaitable[TokenCount]]
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a request is answered, and how its prompt is counted."""
+    """How a request is answered, and how its prompt is counted.
+
+    `window` tells how many tokens the model that would answer reads and writes at most.
+    """
 
     stream: Path
     count: Count
+    window: Callable[[Prompt], int]
 
 
 Layer = Callable[[Ways], Ways]

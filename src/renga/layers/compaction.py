@@ -30,7 +30,7 @@ from renga.events import (
 )
 from renga.layers.base import Layer, Path, Ways
 from renga.layers.joining import Joined
-from renga.layers.sizing import may_have
+from renga.layers.sizing import may_have, within_reach
 from renga.toolkit.expansion import expanded, view_of
 from renga.types import (
     Compact,
@@ -76,11 +76,14 @@ def compaction(signer: Signer) -> Layer:
             if request.compaction is not None:
                 return _summarised(request, request.compaction, caller, below.stream, signer)
             edit = _edit_of(request)
-            if edit is None or not request.max_tokens or not may_have(request, _trigger(edit)):
+            if edit is None or not request.max_tokens:
                 return below.stream(request, caller)
-            return _compacted(request, edit, caller, below)
+            trigger = _trigger(edit, below.window(request))
+            if not may_have(request, trigger):
+                return below.stream(request, caller)
+            return _compacted(request, edit, trigger, caller, below)
 
-        return Ways(stream, below.count)
+        return replace(below, stream=stream)
 
     return layer
 
@@ -90,16 +93,18 @@ def _edit_of(request: MessagesRequest) -> Compact | None:
     return next((edit for edit in edits if isinstance(edit, Compact)), None)
 
 
-def _trigger(edit: Compact) -> int:
-    return edit.trigger.value if edit.trigger else TRIGGER_TOKENS
+def _trigger(edit: Compact, window: int) -> int:
+    """From which size on it is due. The summary has to fit into the window behind the prompt."""
+    asked = edit.trigger.value if edit.trigger else TRIGGER_TOKENS
+    return within_reach(asked, window - SUMMARY_TOKENS, window)
 
 
 async def _compacted(
-    request: MessagesRequest, edit: Compact, caller: Caller, below: Ways
+    request: MessagesRequest, edit: Compact, trigger: int, caller: Caller, below: Ways
 ) -> AsyncIterator[Event]:
     """The answer to `request`, with a summary in front of it where the prompt is so long."""
     size = (await below.count(request, caller)).input_tokens
-    if size < _trigger(edit):
+    if size < trigger:
         async with aclosing(below.stream(request, caller)) as events:  # type: ignore[type-var]
             async for event in events:
                 yield event

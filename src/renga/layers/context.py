@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final, Generic, TypeVar
 
 from renga.caller import Caller
 from renga.events import Event, MessageDelta
-from renga.layers.base import Count, Ways
+from renga.layers.base import Ways
 from renga.layers.edits import (
     KEPT_THINKING_TURNS,
     tool_uses,
     without_thinking,
     without_tool_uses,
 )
-from renga.layers.sizing import may_have
+from renga.layers.sizing import may_have, within_reach
 from renga.types import (
     AllTurns,
     AppliedEdits,
@@ -55,7 +56,7 @@ def context_edits(below: Ways) -> Ways:
     async def count(prompt: Prompt, caller: Caller) -> TokenCount:
         if prompt.context_management is None:
             return await below.count(prompt, caller)
-        editing = _Editing(prompt, caller, below.count)
+        editing = _Editing(prompt, caller, below)
         original = await editing.size()
         await editing.apply_all()
         return TokenCount(
@@ -63,13 +64,15 @@ def context_edits(below: Ways) -> Ways:
             context_management=OriginalCount(original_input_tokens=original),
         )
 
-    return Ways(stream, count)
+    return replace(below, stream=stream, count=count)
 
 
 async def _edited(request: MessagesRequest, caller: Caller, below: Ways) -> AsyncIterator[Event]:
     """The answer to what is left of `request`; its end says what was left out."""
-    editing = _Editing(request, caller, below.count)
+    editing = _Editing(request, caller, below)
     applied = AppliedEdits(applied_edits=list(await editing.apply_all()))
+    if applied.applied_edits:
+        caller.receipt.notes |= applied.model_dump()
     async with aclosing(below.stream(editing.prompt, caller)) as events:  # type: ignore[type-var]
         async for event in events:
             if isinstance(event, MessageDelta):
@@ -81,10 +84,10 @@ async def _edited(request: MessagesRequest, caller: Caller, below: Ways) -> Asyn
 class _Editing(Generic[Asked]):
     """A prompt that is being edited. It is counted when somebody asks, and then once."""
 
-    def __init__(self, prompt: Asked, caller: Caller, count: Count) -> None:
+    def __init__(self, prompt: Asked, caller: Caller, below: Ways) -> None:
         self.prompt = prompt
         self._caller = caller
-        self._count = count
+        self._below = below
         self._size: int | None = None
 
     async def size(self) -> int:
@@ -128,6 +131,8 @@ class _Editing(Generic[Asked]):
         if isinstance(edit.trigger, ToolUses):
             return len(tool_uses(self.prompt)) > edit.trigger.value
         trigger = edit.trigger.value if edit.trigger else TRIGGER_TOKENS
+        window = self._below.window(self.prompt)
+        trigger = within_reach(trigger, window, window)
         return may_have(self.prompt, trigger) and await self.size() > trigger
 
     async def _leave(self, left: Asked) -> int:
@@ -137,4 +142,4 @@ class _Editing(Generic[Asked]):
         return max(0, before - await self.size())
 
     async def _count_of(self, prompt: Prompt) -> int:
-        return (await self._count(prompt, self._caller)).input_tokens
+        return (await self._below.count(prompt, self._caller)).input_tokens

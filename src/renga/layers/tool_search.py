@@ -66,7 +66,7 @@ def tool_search(ids: Ids) -> Layer:
                 return below.stream(request, caller)
             return _answer(request, caller, below.stream, _Searches(specs, ids))
 
-        return Ways(stream, below.count)
+        return replace(below, stream=stream)
 
     return layer
 
