@@ -22,8 +22,10 @@ import renga
 from renga.app import App
 from renga.config import BackendConfig
 from renga.prices import load_prices
+from tests.chat.templates import WITH_TOOLS
 from tests.conftest import StartServer
 from tests.http.served import Served, asking, configured, events_of, open_served
+from tests.tiny_model import write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -291,6 +293,109 @@ async def test_diagnostics_say_how_much_was_missed(local):
     assert reason.type == "system_changed"
     written = first.usage.cache_creation_input_tokens
     assert reason.cache_missed_input_tokens == written
+
+
+# --- with tools -----------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def tools(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """A server whose haiku has tools and thinking, though it makes no sense."""
+    folder = write_model(tmp_path_factory.mktemp("tools"), template=WITH_TOOLS["shipped"])
+    engine = replace(ENGINE, model=str(folder), window=2_048)
+    async with AsyncExitStack() as stack:
+        yield await open_app(stack, tmp_path_factory.mktemp("home"), engine)
+
+
+def tool(name: str, mark: Any = None, says: str = "") -> Any:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "description": "One."}}}
+    shown = {"name": name, "description": says or fresh(20), "input_schema": schema}
+    return {**shown, **({"cache_control": mark} if mark else {})}
+
+
+async def test_a_mark_on_the_last_tool_keeps_tools_and_the_system_text_before_them(tools):
+    offered, system = [tool("add"), tool("sub", SHORT)], [text(fresh(20))]
+    asked = {"tools": offered, "messages": user(text("Hello"))}
+    first = await usage_of(tools, system=system, **asked)
+    assert first.cache_creation_input_tokens > 64
+    second = await usage_of(tools, system=system, **{**asked, "messages": user(text("So?"))})
+    assert second.cache_read_input_tokens == first.cache_creation_input_tokens
+    # The system text stands before the tools in this model's prompt.
+    other = await usage_of(tools, system=[text(fresh(20))], **asked)
+    assert other.cache_read_input_tokens == 0
+    assert other.cache_creation_input_tokens > 64
+
+
+async def test_a_mark_on_the_system_text_keeps_the_tools_too(tools):
+    offered, system = [tool("add"), tool("sub")], [text(fresh(20), SHORT)]
+    asked = {"system": system, "messages": user(text("Hello"))}
+    first = await usage_of(tools, tools=offered, **asked)
+    alone = await usage_of(tools, **asked)
+    assert first.cache_creation_input_tokens > alone.cache_creation_input_tokens + 64
+    second = await usage_of(tools, tools=offered, **{**asked, "messages": user(text("So?"))})
+    assert second.cache_read_input_tokens == first.cache_creation_input_tokens
+
+
+async def test_diagnostics_name_tools_that_changed(tools):
+    offered = [tool("add", SHORT)]
+    fields = {"messages": user(text("Hello")), "system": fresh(20)}
+    first = await create(tools, tools=offered, diagnostics={"previous_message_id": None}, **fields)
+    changed = [{**offered[0], "description": "Other."}]
+    asked = {"previous_message_id": first.id}
+    second = await create(tools, tools=changed, diagnostics=asked, **fields)
+    reason = second.diagnostics.cache_miss_reason
+    assert reason.type == "tools_changed"
+    assert reason.cache_missed_input_tokens == first.usage.cache_creation_input_tokens > 64
+
+
+def agents_request(number: int, turns: Any, offered: Any, rules: str) -> Any:
+    """As a coding agent sends it: its books in the head, a reminder behind, a mark that moves."""
+    head = f"x-anthropic-billing-header: cc_version=2.1.{number}; cch={number:05x};"
+    *before, last = turns
+    content = [{**block} for block in last["content"]]
+    content[-1]["cache_control"] = SHORT
+    return {
+        "system": [text(head), text("You are an agent.", SHORT), text(rules, SHORT)],
+        "tools": offered,
+        "messages": [
+            *before,
+            {**last, "content": content},
+            {"role": "system", "content": f"Reminder {number}.", "clear_at": "next_user_message"},
+        ],
+        "thinking": {"type": "adaptive", "display": "omitted"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "output_config": {"effort": "medium"},
+        "metadata": {"user_id": f'{{"session_id":"{number}"}}'},
+    }
+
+
+async def test_every_turn_of_an_agent_reads_what_the_one_before_it_left(tools):
+    offered = [tool("add"), {**tool("late"), "defer_loading": True}]
+    rules, turns, left = fresh(20), user(text(fresh(20))), 0
+    for number in range(4):
+        body = agents_request(number, turns, offered, rules)
+        response = await tools.post({"model": "haiku", "max_tokens": 40, **body})
+        assert response.status_code == 200, response.text
+        usage = response.json()["usage"]
+        assert usage["cache_read_input_tokens"] == left
+        assert usage["cache_creation_input_tokens"] > 0
+        left += usage["cache_creation_input_tokens"]
+        size = sum(usage[f"{kind}input_tokens"] for kind in ("", "cache_read_", "cache_creation_"))
+        del body["metadata"]
+        counted = await tools.post({"model": "haiku", **body}, "/v1/messages/count_tokens")
+        assert counted.json()["input_tokens"] == size
+        # What it thought comes back as it came, beside a call.
+        thoughts = [b for b in response.json()["content"] if b["type"] == "thinking"]
+        called = {"type": "tool_use", "id": f"toolu_{number}", "name": "add", "input": {"a": "x"}}
+        told: list[Any] = [text(fresh(10))]
+        if number == 1:
+            told.append({"type": "tool_reference", "tool_name": "late"})
+        answered = {"type": "tool_result", "tool_use_id": f"toolu_{number}", "content": told}
+        turns = [
+            *turns,
+            {"role": "assistant", "content": [*thoughts, called]},
+            *user(answered),
+        ]
 
 
 async def test_the_server_process_caches_too(start_server: StartServer) -> None:
