@@ -7,12 +7,13 @@ to choose by meaning, and to call none where the kind that is wanted has no tool
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from training import naming, world
 from training.chat import compact
 from training.corpora import Labelled
+from training.invented_tools import STATES
 from training.tool_families import Skill, Task, phrased
 from training.tool_forms import Argument, Tool, Value, tool_name
 from training.world import spin
@@ -71,6 +72,22 @@ DONE = ("ok", "done", "success", '{"status":"ok"}', '{"success": true}', "Done."
 ENDS = ("Done.", "That is done.", "[Okay|Ok|All right], that is done.", "I have done that.")
 
 
+FINDS: tuple[tuple[str, tuple[Callable[[Random], str], ...]], ...] = (
+    (r"\b(when|date|day|time|due)\b", (world.date, world.time_of_day)),
+    (r"\bhow (much|many|long|far|old)\b", (world.amount, lambda r: world.digits(r, 1, 4))),
+    (r"\bwho\b", (world.person, world.firm)),
+    (r"\bwhere\b", (world.city, world.street)),
+    (r"^(is|are|do|does|did|can|has|have|will|would)\b", (lambda r: r.choice(("yes", "no")),)),
+    ("", (world.amount, lambda r: world.digits(r, 1, 4), world.firm, lambda r: r.choice(STATES))),
+)
+"""What a question finds, by its words."""
+
+
+def _found(rng: Random, text: str) -> str:
+    made = next(makes for pattern, makes in FINDS if re.search(pattern, text))
+    return rng.choice(made)(rng)
+
+
 def _task(rng: Random, made: Tool, text: str) -> Task:
     given: dict[str, Value] = {a.key: text for a in made.arguments}
     asks = (
@@ -80,18 +97,7 @@ def _task(rng: Random, made: Tool, text: str) -> Task:
     if not asks or rng.random() < 0.15:
         answer = spin(rng, rng.choice(ENDS))
         return Task(text, given, rng.choice(DONE), answer.rstrip("."), answer)
-    value = rng.choice(
-        (
-            world.amount,
-            world.date,
-            world.time_of_day,
-            world.firm,
-            world.person,
-            world.product,
-            world.city,
-            lambda r: world.digits(r, 1, 4),
-        )
-    )(rng)
+    value = _found(rng, text)
     key = rng.choice(("result", "answer", "value", "found"))
     shown = rng.choice((value, value, compact({key: value}), f"{key}: {value}"))
     clause = spin(rng, rng.choice((f"The [answer|result] is {value}", f"It is {value}", value)))

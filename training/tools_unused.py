@@ -223,7 +223,7 @@ def _other_work(rng: Random, wishes: Sequence[Labelled]) -> Example:
     return write(rng)
 
 
-UNRELATED = frozenset({"tickets", "parcels", "people", "refunds", "lights", "stocks"})
+UNRELATED = frozenset({"tickets", "parcels", "people", "refunds", "stocks"})
 
 
 def _unrelated(rng: Random) -> Skill:
