@@ -1,9 +1,10 @@
 """What a model reads as the messages and tools of its template's convention.
 
 Owns: how blocks become messages (blocks of a turn are joined, each result is a message, a system
-message that the template cannot keep in its place is the user's), that every string of a caller's
-in them is shielded, keys and names included, and where in them the end of a block can be marked
-without anything else being changed. It renders nothing and counts nothing.
+message that the template cannot keep in its place is the user's, and what a user says behind
+results that nothing may stand behind is part of the last); that every string of a caller's in them
+is shielded, keys and names included; and where in them the end of a block can be marked without
+anything else being changed. It renders nothing and counts nothing.
 """
 
 from __future__ import annotations
@@ -220,6 +221,13 @@ def _spoken(turns: Sequence[WrittenTurn], abilities: Abilities) -> list[tuple[Ro
         role = turn.role
         if role == "system" and spoken and not abilities.system_inside:
             role = "user"
+        if (
+            role == "user"
+            and spoken
+            and spoken[-1][0] == "tool"
+            and not abilities.user_after_results
+        ):
+            role = "tool"
         if role == "tools":
             continue
         if spoken and spoken[-1][0] == role:
@@ -251,25 +259,19 @@ def _call(place: Place, call: Call, pen: Pen, abilities: Abilities) -> Message:
 
 def _results(parts: Sequence[Part], pen: Pen, abilities: Abilities) -> Iterator[Message]:
     """A message for each result, of all its parts."""
-    held: list[tuple[Place, Result]] = []
+    results: list[tuple[Result, list[tuple[Place, str]]]] = []
     for place, block in parts:
-        assert isinstance(block, Result), "results have turns of their own"
-        if held and not block.goes_on:
-            yield _result(held, pen, abilities)
-            held = []
-        held.append((place, block))
-    if held:
-        yield _result(held, pen, abilities)
-
-
-def _result(held: Sequence[tuple[Place, Result]], pen: Pen, abilities: Abilities) -> Message:
-    first = held[0][1]
-    return {
-        "role": "tool",
-        "tool_call_id": _id(first.id, pen, abilities),
-        "name": pen.word(first.name),
-        "content": pen.text([(place, part.text) for place, part in held], BETWEEN_PARTS),
-    }
+        if isinstance(block, Result) and not block.goes_on:
+            results.append((block, []))
+        if isinstance(block, Result | Text):
+            results[-1][1].append((place, block.text))
+    for first, texts in results:
+        yield {
+            "role": "tool",
+            "tool_call_id": _id(first.id, pen, abilities),
+            "name": pen.word(first.name),
+            "content": pen.text(texts, BETWEEN_PARTS),
+        }
 
 
 def _id(written: str, pen: Pen, abilities: Abilities) -> str:

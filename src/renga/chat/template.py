@@ -40,6 +40,7 @@ class Abilities:
         tools: definitions of tools, calls and results are all shown.
         system_first: the system text stands before the tools.
         system_inside: a system message in mid-conversation stays where it is.
+        user_after_results: the user may say something right behind the results of tools.
         short_ids: calls have ids of nine letters and digits, and no others.
         thinking: it makes a difference whether thinking is asked for.
         begins_thinking: where it is asked for, the answer begins inside a thought.
@@ -48,6 +49,7 @@ class Abilities:
     tools: bool
     system_first: bool
     system_inside: bool
+    user_after_results: bool
     short_ids: bool
     thinking: bool
     begins_thinking: bool
@@ -88,7 +90,8 @@ class ModelTemplate:
 
 # --- what it can express --------------------------------------------------------------------------
 
-_SYSTEM, _QUESTION, _RESULT, _VALUE = "Answer shortly.", "How is it?", "sunny", "Kyoto"
+_SYSTEM, _QUESTION, _LATER = "Answer shortly.", "How is it?", "And now?"
+_RESULT, _VALUE = "sunny", "Kyoto"
 _TOOL: Final = {
     "type": "function",
     "function": {
@@ -111,20 +114,24 @@ def _probe(template: ModelTemplate) -> Abilities:
         except REFUSALS:
             return ""
 
-    def with_call(id_: str) -> bool:
-        text = shown(_said("user", _QUESTION), *_called(id_), tools=[_TOOL])
-        return all(part in text for part in ("look_outside", "A town.", _VALUE, _RESULT))
+    def with_call(id_: str, *behind: Message) -> str:
+        """The text, where all of a tool, a call and its result is in it."""
+        text = shown(_said("user", _QUESTION), *_called(id_), *behind, tools=[_TOOL])
+        whole = all(part in text for part in ("look_outside", "A town.", _VALUE, _RESULT))
+        return text if whole else ""
 
     system, question = _said("system", _SYSTEM), _said("user", _QUESTION)
     head = shown(system, question, tools=[_TOOL])
-    inside = shown(question, _said("assistant", "Fine."), _said("user", "And now?"), system)
+    inside = shown(question, _said("assistant", "Fine."), _said("user", _LATER), system)
     thoughtful, plain = shown(question, thinking=True), shown(question)
-    long, short = with_call(_LONG_ID), with_call(_SHORT_ID)
+    short_ids = with_call(_LONG_ID) == "" != with_call(_SHORT_ID)
+    id_ = _SHORT_ID if short_ids else _LONG_ID
     return Abilities(
-        tools=long or short,
+        tools=with_call(id_) != "",
         system_first=-1 < head.find(_SYSTEM) < head.find("look_outside"),
-        system_inside=-1 < inside.find("And now?") < inside.find(_SYSTEM),
-        short_ids=short and not long,
+        system_inside=-1 < inside.find(_LATER) < inside.find(_SYSTEM),
+        user_after_results=_LATER in with_call(id_, _said("user", _LATER)),
+        short_ids=short_ids,
         thinking=thoughtful != plain or _OPENED.search(plain) is not None,
         begins_thinking=len(thoughtful) > len(plain) > 0
         and thoughtful.startswith(plain)
