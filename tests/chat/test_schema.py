@@ -442,7 +442,8 @@ def test_text_may_stand_before_a_call_or_instead_of_one(vocabulary, text):
 
 
 def test_where_there_is_a_token_for_it_the_grammar_begins_with_that(vocabulary):
-    begin, end = TOKENIZER.token_to_id("<tool_call>"), TOKENIZER.token_to_id("</tool_call>")
+    ids = TOKENIZER.get_vocab()
+    begin, end = ids["<tool_call>"], ids["</tool_call>"]
     forced = tools_grammar(TOOLS, lazy=False, parallel=False, begin=begin, end=end)
     lazy = tools_grammar(TOOLS, lazy=True, parallel=False, begin=begin, end=end)
     assert (forced.trigger, lazy.trigger) == (None, begin)
@@ -471,7 +472,11 @@ def test_tools_that_cannot_be_followed_are_refused_by_name(specs, complaint):
     assert str(caught.value).startswith(complaint)
 
 
-CODE = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+CODE: dict[str, Any] = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}},
+    "required": ["a"],
+}
 # Schemas of tools that are not strict, and whether their arguments are held to the rest of it.
 LOOSE: list[tuple[dict[str, Any], bool]] = [
     ({**CODE, "not": {"required": ["b"]}}, True),

@@ -94,8 +94,8 @@ SPECS = [ToolSpec(name, "", schema) for name, schema in TOOLS.items()]
 
 
 def _marks(bench: Workbench) -> dict[str, int]:
-    ids = {"begin": "<tool_call>", "end": "</tool_call>"}
-    return {name: bench.tokenizer.token_to_id(text) for name, text in ids.items()}
+    ids = bench.tokenizer.get_vocab()
+    return {"begin": ids["<tool_call>"], "end": ids["</tool_call>"]}
 
 
 def _calls(text: str) -> list[dict[str, Any]]:

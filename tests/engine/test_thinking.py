@@ -60,7 +60,8 @@ class Words:
         return found
 
     def id(self, text: str) -> int:
-        found: int = self.tokenizer.token_to_id(text)
+        found = self.tokenizer.token_to_id(text)
+        assert found is not None
         return found
 
     def thinking(self, budget: int | None = None) -> Thinking:
