@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from training import card, export, mixture, score, shards, vocabulary
+from training import card, export, mixture, score, shards, tool_score, vocabulary
 from training.batch import Rows
 from training.chat import pieces
 from training.loop import Plan, Run
@@ -126,8 +126,10 @@ def make_model(recipe: Recipe) -> None:
 
 
 def measure(recipe: Recipe) -> None:
-    """Score the model folder through the engine."""
-    scores = score.score(recipe.out, mixture.held_out(recipe.data), recipe.size.scored_rows)
+    """Score the model folder through the engine, and tools through the whole server."""
+    rows = recipe.size.scored_rows
+    scores = score.score(recipe.out, mixture.held_out(recipe.data), rows)
+    scores += tool_score.score(recipe.out, rows // 5)
     for found in scores:
         recipe.log(f"{found.name}: {found.percent:.1f}% of {found.rows} rows")
     score.write(scores, recipe.work / "scores.json")
