@@ -105,6 +105,16 @@ def test_tools_that_stand_before_the_last_question_hold_no_more_than_the_head(wo
     assert ends["messages.2.content.0"].endswith("[INST] Three")
 
 
+def test_what_a_template_has_said_by_another_role_ends_where_it_stands(words: Path) -> None:
+    ours = template(words, WITH_TOOLS["mistral"])
+    roles = ("user", "system", "assistant", "user", "system")
+    contents: list[Any] = ["Go", "Now.", [call("t", a=1)], [result("t", "2")], "Hurry."]
+    ends = shown(ours, asked(*contents, roles=roles, tools=[ADD]))
+    assert ends["messages.1.content.0"].endswith("[INST] Go\n\nNow.")
+    assert ends["messages.3.content.0"].endswith('{"content": 2')
+    assert ends["messages.4.content.0"].endswith('{"content": 2\nHurry.')
+
+
 # --- marks on the head ----------------------------------------------------------------------------
 
 
