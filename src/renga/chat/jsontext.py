@@ -33,8 +33,7 @@ _NUMBER: dict[str, dict[str, str]] = {
     "sign": {"0": "power", "d": "power"},
     "power": {"0": "power", "d": "power"},
 }
-_KINDS = {**dict.fromkeys("123456789", "d"), "0": "0", ".": ".", "e": "e", "E": "e"}
-_KINDS |= {"+": "+", "-": "-"}
+_KINDS = {**dict.fromkeys("123456789", "d"), **{c: c for c in "0.e+-"}, "E": "e"}
 _WHOLE_NUMBERS = frozenset({"zero", "whole", "fraction", "power"})
 
 _State = Literal[
