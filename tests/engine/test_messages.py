@@ -16,6 +16,7 @@ from renga.engine.messages import (
     Started,
     Stats,
     Submit,
+    Thinking,
     ToEngine,
     frame,
     read_from_engine,
@@ -32,6 +33,15 @@ def _body(framed: bytes) -> bytes:
 def test_every_message_to_the_engine_survives_the_pipe():
     sent: list[ToEngine] = [
         Submit(id="a", salt="w", prompt=[1, 2], max_tokens=3, seed=-5, stop=["x"], grammar="{}"),
+        Submit(
+            id="b",
+            salt="w",
+            prompt=[1],
+            max_tokens=3,
+            grammar="{}",
+            trigger=7,
+            thinking=Thinking(end=[4, 5], marker=5, budget=9),
+        ),
         Cancel("a"),
         Drain(),
     ]
@@ -53,8 +63,16 @@ def test_every_message_from_the_engine_survives_the_pipe():
         ),
         Failed("no model"),
         Started("a", 3, 0),
+        Output("a", [4], "?", thinking=True),
         Output("a", [1, 2], "Zürich 🦊"),
-        Finished(id="a", reason="error", prompt_tokens=1, reused_tokens=0, output_tokens=2),
+        Finished(
+            id="a",
+            reason="error",
+            prompt_tokens=1,
+            reused_tokens=0,
+            output_tokens=3,
+            thinking_tokens=1,
+        ),
         Refused("b", "overloaded", 1.5),
         Stats(**stats),
     ]

@@ -1,7 +1,7 @@
 """Everything at once for a long time, on a real model: nothing leaks, everybody ends, sums agree.
 
-Chats and a batch lane of several workspaces, cache entries that expire, guesses, grammars, scores,
-cancels and refusals, over blocks that never suffice for all. The engine's clock goes by what its
+Chats and a batch lane of several workspaces, cache entries that expire, guesses, grammars, thinking,
+calls, scores, cancels and refusals, over blocks that never suffice for all. The engine's clock goes by what its
 steps compute, so that a seed draws the same run on every machine.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from llguidance import LLMatcher
 
@@ -32,6 +33,7 @@ from renga.engine.messages import (
     Started,
     Stats,
     Submit,
+    Thinking,
 )
 from tests.engine.bench import breakpoints
 from tests.engine.harness import Watched, Workbench, model_folder
@@ -75,6 +77,7 @@ class Open:
     started: Started | None = None
     scored: Scored | None = None
     tokens: list[int] = field(default_factory=list)
+    thought: int = 0
 
 
 class Paced:
@@ -109,6 +112,9 @@ class Soak:
         self.tails = [self.text(length) for length in (1, 20, 64, 120)]
         self.open: dict[str, Open] = {}
         self.oldest: dict[Lane, tuple[str | None, int]] = {}
+        self.closing = bench.tokenizer.get_vocab()["</think>"]
+        # What the model likes to say, and so may say again.
+        self.said: deque[int] = deque(maxlen=50)
         self.sums: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.answers: dict[str, tuple[int, ...]] = {}
@@ -177,8 +183,21 @@ class Soak:
             prompt=prompt,
             cache=cache,
             seed=7,
-            **changes,
+            **(changes | self.begins()),
         )
+
+    def begins(self) -> dict[str, Any]:
+        """What comes before the answer, or before its call: often nothing."""
+        draw = self.draw
+        wanted: dict[str, Any] = {}
+        if draw.random() < 0.3:
+            end = [self.closing, 5, 6][: draw.randrange(1, 4)]
+            budget = draw.choice([None, 0, 7, 60])
+            wanted["thinking"] = Thinking(end=end, marker=self.closing, budget=budget)
+        if self.said and draw.random() < 0.2:
+            wanted["trigger"] = draw.choice(self.said)
+            wanted["grammar"] = f"start: <[{wanted['trigger']}]> /[a-z ]{{5,30}}/"
+        return wanted
 
     def score(self) -> Score:
         labels = [self.text(self.draw.choice([1, 3, 40])) for _ in range(self.draw.randrange(1, 5))]
@@ -208,9 +227,11 @@ class Soak:
             match event:
                 case Started():
                     self.begin(one, event)
-                case Output(tokens=tokens):
+                case Output(tokens=tokens, thinking=thinking):
                     assert one.started is not None
+                    assert not thinking or one.thought == len(one.tokens), "thinking comes first"
                     one.tokens += tokens
+                    one.thought += len(tokens) if thinking else 0
                     self.sums["output"] += len(tokens)
                 case Scored():
                     one.scored = event
@@ -239,7 +260,9 @@ class Soak:
     def finish(self, one: Open, event: Finished) -> None:
         assert event.reason != "error", event.error
         self.ends[event.reason] += 1
+        self.sums["thought"] += event.thinking_tokens
         assert event.output_tokens == len(one.tokens)
+        assert event.thinking_tokens == one.thought
         if event.reason == "cancelled":
             return
         assert one.started is not None
@@ -252,9 +275,13 @@ class Soak:
 
     def compare(self, submit: Submit, tokens: tuple[int, ...]) -> None:
         """Whatever ran beside it, a prompt's answer is the same: a block of another would show."""
-        asked = (submit.prompt, submit.max_tokens, submit.grammar, submit.stop, submit.temperature)
+        asked = msgspec.structs.replace(
+            submit, id="", salt="", lane="batch", cache=[], logprobs=None
+        )
         known = self.answers.setdefault(repr(asked), tokens)
         self.sums["compared"] += 1
+        if tokens:
+            self.said.append(self.draw.choice(tokens))
         self.differing += known != tokens
 
     def check(self) -> None:
@@ -304,5 +331,5 @@ def test_a_long_soak(bench):
     stats = soak.engine.stats()
     assert stats.preemptions > 100
     assert min(stats.drafted_tokens, stats.accepted_tokens) > 500
-    assert min(soak.sums["read"], soak.sums["written"]) > 10_000
+    assert min(soak.sums["read"], soak.sums["written"], soak.sums["thought"]) > 10_000
     assert set(soak.ends) >= {"end_turn", "max_tokens", "stop_sequence", "cancelled", "refused"}
