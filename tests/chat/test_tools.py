@@ -176,11 +176,22 @@ def test_a_call_and_its_result_in_mistral_form(words: Path) -> None:
         (LLAMA, True, False, False, True, True, True, False),
         (MISTRAL, True, False, False, False, False, False, True),
         (TYPED, True, False, False, False, True, True, False),
+        (TEMPLATE + "{{ '<r>' if thinking }}", False, True, True, False, True, False, False),
         (TEMPLATE, False, False, False, False, True, False, False),
         ("{{ raise_exception('never') }}", False, False, False, False, False, False, False),
         (TEMPLATE + "{{ '<think>\\n' }}", False, True, True, False, True, False, False),
     ],
-    ids=["shipped", "hermes", "llama", "mistral", "typed", "plain", "none", "always thinking"],
+    ids=[
+        "shipped",
+        "hermes",
+        "llama",
+        "mistral",
+        "typed",
+        "by another word",
+        "plain",
+        "none",
+        "always thinking",
+    ],
 )
 def test_what_a_template_can_express_is_found_by_asking_it(
     words: Path, source: str, tools: bool, thinking: bool, begins: bool, system_first: bool,

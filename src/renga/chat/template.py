@@ -83,7 +83,9 @@ class ModelTemplate:
             tools=tools or None,
             documents=None,
             add_generation_prompt=answer,
+            # One word for it in most templates, another in some.
             enable_thinking=thinking,
+            thinking=thinking,
             **self._special,
         )
 
