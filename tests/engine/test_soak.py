@@ -1,8 +1,8 @@
 """Everything at once for a long time, on a real model: nothing leaks, everybody ends, sums agree.
 
-Chats and a batch lane of several workspaces, cache entries that expire, guesses, grammars, thinking,
-calls, scores, cancels and refusals, over blocks that never suffice for all. The engine's clock goes by what its
-steps compute, so that a seed draws the same run on every machine.
+Chats and a batch lane of several workspaces, cache entries that expire, guesses, grammars and what
+calls for them, thinking, scores, cancels and refusals, over blocks that never suffice for all. The
+engine's clock goes by what its steps compute, so that a seed draws the same run on every machine.
 """
 
 from __future__ import annotations
