@@ -67,7 +67,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "llguidance": ("renga.engine", "renga.chat"),
     "tokenizers": ("renga.engine", "renga.chat", "renga.models"),
     "jinja2": ("renga.chat",),
-    "fastapi": ("renga.http",),
     "starlette": ("renga.http",),
     "uvicorn": ("renga.http",),
     "typer": ("renga.cli",),
@@ -119,7 +118,7 @@ SCRIPTS = ("renga.store.migrations.env",)
 EFFECTS = {"renga.engine": "sys.modules.setdefault('openvino_telemetry', None)"}
 
 HEAVY = (
-    "anthropic fastapi llguidance numpy openvino rich sqlalchemy starlette tokenizers torch "
+    "anthropic llguidance numpy openvino rich sqlalchemy starlette tokenizers torch "
     "transformers typer uvicorn"
 ).split()
 

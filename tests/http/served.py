@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.types import Message
 
 from renga.app import App
@@ -42,7 +42,7 @@ def configured(home: Path, **tiers: dict[str, Any]) -> Config:
 class Served:
     """The running parts of one server and a client of it."""
 
-    def __init__(self, app: App, http: FastAPI, running: Running, client: httpx.AsyncClient):
+    def __init__(self, app: App, http: Starlette, running: Running, client: httpx.AsyncClient):
         self.app, self.http, self.running, self.client = app, http, running, client
 
     def backend(self, name: str) -> ScriptedBackend:

@@ -27,7 +27,7 @@ from renga.machine import PROC, Machine, available_memory
 
 FAILED = 1
 NEEDED_MEMORY = 1_000_000_000  # bytes; what a server with the shipped model may take
-PACKAGES = ("openvino", "tokenizers", "llguidance", "fastapi", "uvicorn", "sqlalchemy", "alembic")
+PACKAGES = ("openvino", "tokenizers", "llguidance", "starlette", "uvicorn", "sqlalchemy", "alembic")
 
 Verdict = Literal["ok", "slow", "stop"]
 MARKS: dict[Verdict, str] = {"ok": "ok  ", "slow": "note", "stop": "STOP"}

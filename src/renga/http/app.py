@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
@@ -39,7 +39,7 @@ def create_http(
     running: Running | None = None,
     ping_seconds: float = PING_SECONDS,
     ticks: Callable[[], float] = time.monotonic,
-) -> FastAPI:
+) -> Starlette:
     """The ASGI application over `app`.
 
     Args:
@@ -50,14 +50,12 @@ def create_http(
     """
     running = running or Running()
     routes = _routes(app, Auth(app.keys, ticks=ticks), running, ping_seconds)
-    http = FastAPI(
-        title="renga",
-        openapi_url=None,  # bodies are read by hand: see renga.http.openapi
-        redirect_slashes=False,
-        routes=routes,  # type: ignore[arg-type]  # list[Route], where list[BaseRoute] is named
+    http = Starlette(
+        routes=routes,
         middleware=[Middleware(Door, ids=app.ids, running=running, envelopes=envelopes)],
         exception_handlers=dict(handlers([route.path for route in routes], envelopes)),
     )
+    http.router.redirect_slashes = False
     return http
 
 
