@@ -89,7 +89,9 @@ async def test_silence_between_events_is_broken_by_pings(serve):
     names = [name for name, _ in events_of(response.content)]
     first = names.index("content_block_delta")
     second = names.index("content_block_delta", first + 1)
-    assert names[first + 1 : second] == ["ping", "ping"]
+    between = names[first + 1 : second]
+    assert set(between) == {"ping"}
+    assert len(between) >= 2
 
 
 async def test_a_busy_stream_needs_no_pings_beyond_the_first(serve):
