@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from anthropic.types import Message as OfficialMessage
+from hypothesis import given
+from hypothesis import strategies as st
 
+from renga import conversation
 from renga.caller import Caller
 from renga.layers.tool_search import MOST_ROUNDS, tool_search
 from renga.toolkit import listed, visible
+from renga.toolkit.expansion import expanded
 from renga.types import (
     AutoChoice,
     FoundToolsBlock,
@@ -19,6 +23,7 @@ from renga.types import (
     MessagesRequest,
     SearchFailed,
     ServerToolUseBlock,
+    StopReason,
     TextBlock,
     ThinkingBlock,
     ToolResultParam,
@@ -131,6 +136,14 @@ def test_a_call_of_the_callers_tool_beside_a_search_ends_the_answer() -> None:
     assert len(below.asked) == 1
 
 
+def test_each_of_several_searches_has_its_result_right_behind_it() -> None:
+    below = Below([Says([search("mail"), search("weather")], "tool_use"), Says([text("So.")])])
+    message, _ = run(LAYER, below, ask())
+    assert kinds(message)[:4] == ["server_tool_use", "tool_search_tool_result"] * 2
+    assert references(message, 1) + references(message, 3) == ["send_mail", "get_weather"]
+    assert [m.role for m in below.asked[1].messages] == ["user"] + ["assistant", "user"] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -209,3 +222,59 @@ def test_who_leaves_closes_what_runs_below(leave_after: int) -> None:
 
     asyncio.run(leave())
     assert below.closed == len(below.asked)
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+_blocks = st.sampled_from(
+    [
+        text("Well then."),
+        ThinkingBlock(thinking="hm", signature=""),
+        search("weather"),
+        call("tool_search_tool_bm25", query=7),
+        call("now", zone="utc"),
+    ]
+)
+_stops: st.SearchStrategy[StopReason] = st.sampled_from(
+    ["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
+)
+_replies = st.builds(Says, st.lists(_blocks, max_size=4), _stops)
+
+
+@given(st.lists(_replies, min_size=1, max_size=4), st.integers(1, 60))
+def test_whatever_a_model_says_the_answer_can_be_sent_back(
+    replies: list[Says], max_tokens: int
+) -> None:
+    below = Below([numbered(reply, i) for i, reply in enumerate(replies)])
+    message, _ = run(LAYER, below, ask(max_tokens=max_tokens))
+    assert below.closed == len(below.asked) <= MOST_ROUNDS
+    for at, block in enumerate(message.content):
+        if isinstance(block, ServerToolUseBlock):
+            behind = message.content[at + 1]
+            assert isinstance(behind, ToolSearchResultBlock)
+            assert behind.tool_use_id == block.id
+    asked = [b for b in message.content if b.type == "tool_use"]
+    if len({b.id for b in asked}) < len(asked):
+        return  # the model that speaks here has an id for each name
+    results = [{"type": "tool_result", "tool_use_id": block.id} for block in asked]
+    answered = [b.model_dump(mode="json") for b in message.content]
+    sent = request(
+        [user("Is it?"), {"role": "assistant", "content": answered}, user([*results, SO])],
+        tools=[BM25, WEATHER, MAIL, NOW],
+    )
+    conversation.check(sent)
+    conversation.check(expanded(sent))
+
+
+SO = {"type": "text", "text": "So?"}
+
+
+def numbered(reply: Says, number: int) -> Says:
+    """`reply`, with ids that no other has."""
+    content = [
+        block.model_copy(update={"id": f"{block.id}_{number}"})
+        if block.type == "tool_use"
+        else block
+        for block in reply.content
+    ]
+    return Says(content, reply.stop)

@@ -112,6 +112,22 @@ def test_a_search_becomes_a_call_and_its_result_and_the_turn_goes_on_behind() ->
     assert visible(read) == visible(request)
 
 
+def test_a_call_of_the_callers_tool_beside_a_search_stands_where_its_result_follows() -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "a", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}
+    request = prompt(
+        ("user", [text("Do it.")]),
+        ("assistant", [text("So."), call, asked(), found("b"), text("There.")]),
+        ("user", [result]),
+    )
+    assert shape(expanded(request))[1:] == [
+        ("assistant", ["So.", "call tool_search_tool_bm25"]),
+        ("user", ["result b"]),
+        ("assistant", ["There.", "call a"]),
+        ("user", ["result done"]),
+    ]
+
+
 def test_an_answer_that_paused_after_a_search_goes_on_from_its_result() -> None:
     request = prompt(("user", [text("Do it.")]), ("assistant", [asked(), found()]))
     assert shape(expanded(request))[1:] == [

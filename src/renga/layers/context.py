@@ -114,18 +114,17 @@ class _Editing(Generic[Asked]):
         left, turns = without_thinking(self.prompt, kept)
         if not turns:
             return None
-        return ClearedThinking(
-            cleared_input_tokens=await self._leave(left), cleared_thinking_turns=turns
-        )
+        saved = await self._leave(left)
+        return ClearedThinking(cleared_input_tokens=saved or 0, cleared_thinking_turns=turns)
 
     async def _clear_tool_uses(self, edit: ClearToolUses) -> ClearedToolUses | None:
         left, uses = without_tool_uses(self.prompt, edit)
         if not uses or not await self._is_due(edit):
             return None
-        least = edit.clear_at_least.value if edit.clear_at_least else 0
-        if least and await self.size() - await self._count_of(left) < least:
+        saved = await self._leave(left, edit.clear_at_least.value if edit.clear_at_least else 0)
+        if saved is None:
             return None
-        return ClearedToolUses(cleared_input_tokens=await self._leave(left), cleared_tool_uses=uses)
+        return ClearedToolUses(cleared_input_tokens=saved, cleared_tool_uses=uses)
 
     async def _is_due(self, edit: ClearToolUses) -> bool:
         if isinstance(edit.trigger, ToolUses):
@@ -135,11 +134,14 @@ class _Editing(Generic[Asked]):
         trigger = within_reach(trigger, window, window)
         return may_have(self.prompt, trigger) and await self.size() > trigger
 
-    async def _leave(self, left: Asked) -> int:
-        """Go on with `left`; returns the tokens that this saves."""
-        before = await self.size()
-        self.prompt, self._size = left, None
-        return max(0, before - await self.size())
+    async def _leave(self, left: Asked, least: int = 0) -> int | None:
+        """Go on with `left` and tell the tokens that this saves; not for fewer than `least`."""
+        size = await self._count_of(left)
+        saved = max(0, await self.size() - size)
+        if saved < least:
+            return None
+        self.prompt, self._size = left, size
+        return saved
 
     async def _count_of(self, prompt: Prompt) -> int:
         return (await self._below.count(prompt, self._caller)).input_tokens

@@ -65,8 +65,12 @@ def expanded(prompt: Asked) -> Asked:
 
 
 def _written(message: MessageParam, path: str) -> Iterator[MessageParam]:
-    """`message` as the turns that it holds: a search is a call, its result is the user's turn."""
+    """`message` as the turns that it holds: a search is a call, its result is the user's turn.
+
+    Calls of the caller's tools are answered in the caller's next message, so they stand last.
+    """
     held: list[AnyBlockParam] = []
+    waiting: list[AnyBlockParam] = []
     called: ServerToolUseParam | None = None
     for i, block in enumerate(message.content):
         if isinstance(block, ToolSearchResultParam):
@@ -75,15 +79,15 @@ def _written(message: MessageParam, path: str) -> Iterator[MessageParam]:
                     f"{path}.{i}.tool_use_id: '{block.tool_use_id}' is no `server_tool_use` just "
                     "before it"
                 )
-            yield _message("assistant", held)
+            waiting += [other for other in held if isinstance(other, ToolUseParam)]
+            before = [other for other in held if not isinstance(other, ToolUseParam)]
+            yield _message("assistant", [*before, _call(called)])
             yield _message("user", [_result(block)])
             held, called = [], None
-            continue
-        if called is not None:
+        elif called is not None:
             break
-        if isinstance(block, ServerToolUseParam):
+        elif isinstance(block, ServerToolUseParam):
             called = block
-            held.append(_call(block))
         else:
             held.append(block)
     if called is not None:
@@ -91,8 +95,8 @@ def _written(message: MessageParam, path: str) -> Iterator[MessageParam]:
             f"{path}: `server_tool_use` '{called.id}' was found without its "
             "`tool_search_tool_result` immediately after"
         )
-    if held or not message.content:
-        yield message.model_copy(update={"content": held})
+    if held or waiting or not message.content:
+        yield message.model_copy(update={"content": [*held, *waiting]})
 
 
 def _message(role: str, content: Sequence[AnyBlockParam]) -> MessageParam:
