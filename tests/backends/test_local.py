@@ -32,7 +32,7 @@ from renga.events import BlockDelta, Event, fold
 from renga.machine import Machine
 from renga.models.find import Sampling
 from renga.prices import Tokens
-from renga.types import MessagesRequest
+from renga.types import MessagesRequest, ScoreRequest
 from tests.tiny_model import write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -173,6 +173,23 @@ async def test_a_caller_that_leaves_before_the_first_token_is_charged_nothing(
         await task
     assert (meter.input, meter.output) == (None, 0)
     assert local.open_streams == 0
+
+
+async def test_a_score_that_is_left_halfway_is_charged_its_prompt(local: LocalBackend) -> None:
+    tails = [f"{number} where is my order " * 20 for number in range(60)]
+    fields = {"model": "haiku", "messages": [{"role": "user", "content": "Hello"}]}
+    request = ScoreRequest.model_validate({**fields, "continuations": tails})
+    meter = Attempt("req", "w")
+    task = asyncio.create_task(local.score(request, meter))
+    async with asyncio.timeout(20):
+        while meter.input is None:
+            await asyncio.sleep(0)
+    assert not task.done(), "all of it was computed in a step: this proved little"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert meter.input == await local.count_tokens(request)
+    assert (await idle(local)).running == 0
 
 
 async def test_a_format_and_a_prefill_exclude_each_other(local: LocalBackend) -> None:

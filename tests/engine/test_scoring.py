@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from renga.engine.engine import Engine
 from renga.engine.messages import Finished, FromEngine, Score, Scored, Started, Submit
 from renga.engine.scoring import Scoring
-from tests.engine.harness import NAMES, Workbench, model_folder
+from tests.engine.harness import NAMES, Workbench, model_folder, run
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -131,6 +131,22 @@ def test_a_cancelled_score_gives_its_blocks_back(bench):
     assert isinstance(end, Finished)
     assert end.reason == "cancelled"
     assert engine.stats().free_blocks == engine.stats().blocks
+
+
+@pytest.mark.parametrize("length", [70, 95])
+def test_tails_without_a_block_for_a_copy_are_written_behind_the_prompt(bench, plain, length):
+    prompt = np.random.default_rng(length).integers(3, 500, length).tolist()
+    tails = [tail[: 96 - length + 1] for tail in CONTINUATIONS]
+    engine = bench.engine(blocks=3)
+    events = _score(engine, prompt=prompt, continuations=tails)
+    for tail, logs in zip(tails, _logprobs(events), strict=True):
+        assert logs == pytest.approx(plain(prompt, tail), abs=2e-3)
+    assert engine.stats().free_blocks == 3
+    again = run(engine, [Submit(id="a", salt="t", prompt=prompt, max_tokens=2, temperature=0.0)])
+    other = run(
+        bench.engine(), [Submit(id="a", salt="u", prompt=prompt, max_tokens=2, temperature=0.0)]
+    )
+    assert again["a"].tokens == other["a"].tokens
 
 
 def test_too_few_blocks_for_any_tail_are_an_error_and_not_a_hang(bench):

@@ -196,11 +196,11 @@ class LocalBackend:
                         yield event
 
     async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
-        """How likely each continuation is; all of their tokens are input."""
+        """How likely each continuation is; all of their tokens are input, once they are known."""
         engine = self._running()
         score = await asyncio.to_thread(self._score, request, attempt)
         with self._asking():
-            scored, last = await engine.score(score)
+            scored, last = await engine.score(score, partial(_count, attempt))
         if scored is None:
             raise BackendFailed(f"backend '{self.name}': {last.error or last.reason}")
         attempt.input = last.prompt_tokens + sum(map(len, score.continuations))

@@ -149,12 +149,15 @@ class EngineClient:
         """
         return self._ask(submit, _Open(meter))
 
-    async def score(self, score: Score) -> tuple[Scored | None, Finished]:
+    async def score(
+        self, score: Score, meter: Callable[[Event], None] | None = None
+    ) -> tuple[Scored | None, Finished]:
         """The likelihoods that a score asks for, and its end; None where that is an error's.
 
-        Cancel the task to cancel it in the engine. Raises as `generate` does.
+        Cancel the task to cancel it in the engine; `meter` is told what was done by then. Raises
+        as `generate` does.
         """
-        opened = _Open(None)
+        opened = _Open(meter)
         async with aclosing(self._ask(score, opened)) as events:
             async for event in events:
                 if isinstance(event, Finished):

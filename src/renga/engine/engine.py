@@ -307,6 +307,8 @@ class Engine:
         if stuck is None:
             return []
         request = self._requests[stuck.id]
+        if isinstance(request, Scoring) and request.write_behind():
+            return []
         return [self._finish(request, "error", "the engine has too few blocks for this request")]
 
 

@@ -3,8 +3,9 @@
 The prompt goes through the scheduler as any other; its last logits give every first token. Then
 each tail gets a copy of the block that the prompt's end only partly fills, so that nothing is
 computed twice. Owned rules: a continuation that begins another one shares its tail; tails take
-blocks only while there are some to spare, and give them back after each step. Pure but for the
-model's `copy_block`.
+blocks only while there are some to spare, and give them back after each step; where there is none
+for a copy they are written behind the prompt itself, one after the other. Pure but for the model's
+`copy_block`.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class Tail:
 class Scoring(Sequence):
     """The sequence of a prompt whose continuations are wanted."""
 
-    __slots__ = ("_continuations", "begun", "started", "tails")
+    __slots__ = ("_behind", "_continuations", "begun", "started", "tails")
 
     plain = False
 
@@ -51,6 +52,8 @@ class Scoring(Sequence):
         self.started = False
         self.begun = False
         """Whether the prompt is computed, and in blocks that are still held."""
+        self._behind = False
+        """Whether tails are written into the block that the prompt's end fills in part."""
 
     @property
     def done(self) -> bool:
@@ -89,31 +92,48 @@ class Scoring(Sequence):
                     break
                 pieces.append(self._piece(tail, count))
                 room -= count
+                if self._behind:
+                    break
         return pieces
+
+    def write_behind(self) -> bool:
+        """Do without copies from now on, where that saves a block; it takes a step for each tail.
+
+        For who runs alone and has all blocks there are, none of which a tail has.
+        """
+        if self._behind or not self.prompt_length % BLOCK_SIZE:
+            return False
+        self._behind = True
+        return True
 
     def release(self, pool: BlockPool) -> None:
         """Give back the blocks of the tails that are complete."""
         for tail in self.tails:
             if tail.blocks and not tail.missing:
-                pool.release(tail.blocks)
-                tail.blocks = []
+                self._take_back(tail, pool)
 
     def free(self, pool: BlockPool) -> None:
         """Give back the tails' blocks, too: those that are not complete begin again."""
         self.release(pool)
         for tail in self.tails:
             if tail.blocks:
-                pool.release(tail.blocks)
-                tail.blocks = []
+                self._take_back(tail, pool)
                 del tail.logprobs[1:]
-        self.begun = False
+        self.begun = self._behind = False
         super().free(pool)
+
+    def _take_back(self, tail: Tail, pool: BlockPool) -> None:
+        pool.release(tail.blocks[1:] if self._behind else tail.blocks)
+        tail.blocks = []
 
     def _give_blocks(self, tail: Tail, pool: BlockPool, copy: Callable[[int, int], None]) -> bool:
         end = self.prompt_length + len(tail.tokens) - 1
         wanted = -(-end // BLOCK_SIZE) - self.prompt_length // BLOCK_SIZE
-        if pool.available < wanted:
+        if pool.available < wanted - self._behind:
             return False
+        if self._behind:
+            tail.blocks = [self.blocks[-1], *pool.take(wanted - 1)]
+            return True
         tail.blocks = pool.take(wanted)
         if self.prompt_length % BLOCK_SIZE:
             copy(self.blocks[self.prompt_length // BLOCK_SIZE], tail.blocks[0])
