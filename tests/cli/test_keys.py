@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.conftest import RunRenga, StartServer, scripted
 
 
@@ -15,6 +17,18 @@ def test_a_key_is_made_listed_and_disabled(renga: RunRenga):
     assert listed.split()[1:3] == ["alice", "support"]
     renga("keys", "disable", key_id, config=scripted())
     assert "disabled" in renga("keys", "list", config=scripted()).stdout
+
+
+def test_a_newer_key_for_signatures_stands_beside_the_older(renga: RunRenga, tmp_path: Path):
+    said = [renga("keys", "rotate-signing", config=scripted()).stdout for _ in range(2)]
+    assert [line.split()[0] for line in said] == ["2", "3"]
+    file = tmp_path / "home" / "thinking.keys"
+    assert len(set(file.read_text().split())) == 3
+    file.write_text("broken")
+    refused = renga("keys", "rotate-signing", config=scripted())
+    assert refused.returncode == 2
+    assert str(file) in refused.stderr
+    assert file.read_text() == "broken"
 
 
 def test_models_says_what_serves_each_tier(renga: RunRenga):

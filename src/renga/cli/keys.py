@@ -1,6 +1,7 @@
-"""`renga keys`: make, list and disable API keys.
+"""`renga keys`: make, list and disable API keys, and renew the one that thinking is signed with.
 
-Works on the database, beside a running server, which sees the change.
+Works on the database, beside a running server, which sees the change; a key to sign with is read
+when a server starts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def build() -> typer.Typer:
     group.command("create")(create)
     group.command("list")(list_all)
     group.command("disable")(disable)
+    group.command("rotate-signing")(rotate_signing)
     return group
 
 
@@ -86,6 +88,18 @@ def disable(
 
     key = asyncio.run(act())
     typer.echo(f"{key.key_id} ({key.name}) is disabled")
+
+
+def rotate_signing(config: ConfigOption = None) -> None:
+    """Sign thinking with a new key, from the server's next start on.
+
+    What was signed with the keys before it goes on to be read.
+    """
+    from renga.app import make_home
+    from renga.chat.signing import add_key
+
+    there = add_key(make_home(load_config(config).home))
+    typer.echo(f"{there} keys, the last one signs; restart the server")
 
 
 @asynccontextmanager
