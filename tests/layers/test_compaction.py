@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from anthropic.types.beta import BetaMessage
+from hypothesis import given
+from hypothesis import strategies as st
 
 from renga import conversation
 from renga.chat.signing import Signer
@@ -15,7 +17,14 @@ from renga.layers.base import Layer
 from renga.layers.compaction import PROMPT, check_signed, compaction
 from renga.toolkit import visible
 from renga.toolkit.expansion import SUMMARY, expanded
-from renga.types import CompactionBlock, MessagesRequest, NoChoice, TextParam
+from renga.types import (
+    CompactionBlock,
+    MessagesRequest,
+    NoChoice,
+    StopReason,
+    TextParam,
+    ThinkingBlock,
+)
 from tests.layers.below import (
     Below,
     Says,
@@ -175,6 +184,40 @@ def test_a_trigger_beyond_the_window_is_three_quarters_of_it(
     below.window = window
     run(LAYER, below, ask("word " * words))
     assert len(below.asked) == 1 + due
+
+
+_said = st.lists(
+    st.sampled_from(
+        [
+            text("Short."),
+            text(" "),
+            ThinkingBlock(thinking="hm", signature=""),
+            call("add", a=1),
+        ]
+    ),
+    max_size=3,
+)
+_stops: st.SearchStrategy[StopReason] = st.sampled_from(["end_turn", "max_tokens", "tool_use"])
+
+
+@given(st.builds(Says, _said, _stops), st.builds(Says, _said, _stops), st.booleans())
+def test_whatever_a_model_says_the_answer_begins_with_its_summary(
+    summary: Says, answer: Says, pauses: bool
+) -> None:
+    below = Below([summary, answer], window=100)
+    edit = compact(pause_after_compaction=pauses)
+    message, _ = run(LAYER, below, ask("word " * 80, edit, tools=[TOOL]))
+    first, *others = message.content
+    assert isinstance(first, CompactionBlock)
+    written = "".join(block.text for block in summary.content if block.type == "text").strip()
+    assert (first.content or "") == written
+    assert others == ([] if pauses else list(answer.content))
+    assert message.stop_reason == ("compaction" if pauses else answer.stop)
+    iterations = message.usage.iterations or []
+    own = [i for i in iterations if i.type == "message"]
+    assert message.usage.output_tokens == sum(i.output_tokens for i in own)
+    assert message.usage.input_tokens == sum(i.input_tokens for i in own)
+    assert len(iterations) == len(below.asked) == below.closed == 2 - pauses
 
 
 # --- tools that were in view ----------------------------------------------------------------------
