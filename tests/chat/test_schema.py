@@ -511,6 +511,18 @@ def test_what_is_too_much_together_is_followed_in_strict_tools_alone(vocabulary)
         tools_grammar(every, lazy=False, parallel=False)
 
 
+def test_what_a_schema_says_to_people_is_no_part_of_its_grammar():
+    said = {"title": "A", "description": "words " * 99, "examples": [1], "$comment": "?"}
+    plain = {**ORDER, "properties": {**ORDER["properties"], "title": {"type": "string"}}}
+    told = {
+        **plain,
+        **said,
+        "properties": {k: {**v, **said} for k, v in plain["properties"].items()},
+    }
+    assert json_grammar(told) == json_grammar(plain)
+    assert '"title"' in json_grammar(plain)
+
+
 def test_many_tools_can_be_followed(vocabulary):
     specs = [ToolSpec(f"tool_{n}", "", {**WEATHER, "title": str(n)}) for n in range(200)]
     assert calls(vocabulary, specs, call("tool_150", {"city": "Oslo"}), lazy=True)

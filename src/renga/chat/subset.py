@@ -46,6 +46,8 @@ _DAY = (
 _TIME = "..:..:[0-5]"
 DATES = {"date": f"^{_DAY}", "time": f"^{_TIME}", "date-time": f"^{_DAY}.{_TIME}"}
 
+ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment"})
+
 # Where schemas stand in a schema: by name, in a list, or alone.
 BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 LISTED = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
@@ -58,12 +60,19 @@ def written(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
     check_form(schema, field)
     _check_cost(schema, field)
     _check_certain(schema, field)
-    found = _rewritten(_rewritten(schema, _ordered), _dated)
+    changes = [_bare, _ordered, _dated]
     if not any(key in COMBINING for key in _keys(schema)):
-        found = _rewritten(found, _closed)
+        changes.append(_closed)
+
+    def change(node: dict[str, Any]) -> dict[str, Any]:
+        for one in changes:
+            node = one(node)
+        return node
+
+    found: dict[str, Any] = _rewritten(schema, change)
     # The grammar library would read options from this key, over ours.
     found.pop("x-guidance", None)
-    return dict(found)
+    return found
 
 
 def check_form(schema: Mapping[str, Any], field: str) -> None:
@@ -251,6 +260,11 @@ def _rewritten(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) 
         elif key in ALONE:
             found[key] = _rewritten(value, change)
     return change(found)
+
+
+def _bare(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without what it says to people, most of its length where tools are described."""
+    return {key: value for key, value in schema.items() if key not in ANNOTATIONS}
 
 
 def _ordered(schema: dict[str, Any]) -> dict[str, Any]:
