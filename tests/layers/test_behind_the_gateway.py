@@ -167,6 +167,23 @@ def test_what_a_search_found_is_read_again_when_the_answer_comes_back(tmp_path: 
     serve(tmp_path, use, *replies)
 
 
+def test_a_reference_to_no_tool_of_the_request_is_refused_with_the_apis_code(
+    tmp_path: Path,
+) -> None:
+    async def use(server: Server) -> None:
+        call_ = {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {}}
+        found = [{"type": "tool_reference", "tool_name": name} for name in ("get_weather", "gone")]
+        result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": found}
+        messages = [user("Go."), assistant(call_), user([result])]
+        with pytest.raises(InvalidRequest, match="Tool reference 'gone' has no") as caught:
+            await server.ask(request(messages, tools=[BM25, WEATHER]))
+        assert caught.value.code == "tool_reference_unresolved"
+        assert caught.value.message.startswith("messages.2.content.0.content.1.tool_name: ")
+        assert server.backend.below.asked == []
+
+    serve(tmp_path, use, Says([text("Yes.")]))
+
+
 def test_an_answer_that_paused_goes_on_when_it_is_sent_back(tmp_path: Path) -> None:
     async def use(server: Server) -> None:
         paused, row = await server.ask(weather())
