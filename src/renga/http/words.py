@@ -5,7 +5,13 @@ Owns the sentences. What is accepted stands in the types.
 
 from __future__ import annotations
 
-from renga.chat.subset import DEEPEST, LARGEST_MULTIPLE, LONGEST_PATTERNS
+from renga.chat.subset import (
+    DEEPEST,
+    LARGEST_MULTIPLE,
+    LONGEST_CERTAIN,
+    LONGEST_PATTERNS,
+    MOST_OPTIONAL,
+)
 
 FIELD_WORDS: dict[str, str] = {
     "model": "a tier, a canonical id, a Claude name or an alias; see *Model names*",
@@ -24,7 +30,9 @@ FIELD_WORDS: dict[str, str] = {
     "construction. Refused: keywords that cannot be honoured, recursion, references out of the "
     f"schema, more than {DEEPEST} levels with references followed, patterns of over "
     f"{LONGEST_PATTERNS:,} characters in all, `multipleOf` steps whose least common multiple is "
-    f"over {LARGEST_MULTIPLE:,}. renga's own are the types `regex` (the answer is a text that "
+    f"over {LARGEST_MULTIPLE:,}, constants and required names of over {LONGEST_CERTAIN:,} "
+    f"characters in a row, and over {MOST_OPTIONAL} optional properties of one object. Required "
+    "properties are written first. renga's own are the types `regex` (the answer is a text that "
     "`pattern` matches whole, in Rust's syntax, where `\\d` is any script's digit) and `choice` "
     "(one of the strings in `choices`)",
     "tools": "what the model may call: custom tools, the API's client tools (bash, text editor, "
