@@ -227,6 +227,24 @@ async def test_stop_sequences_do_not_end_a_call(local: LocalBackend) -> None:
     assert first.input == {"text": word}
 
 
+async def test_stop_sequences_end_a_form_and_not_the_call_beside_it(local: LocalBackend) -> None:
+    form = {"format": {"type": "choice", "choices": ["number one", "number two"]}}
+    kinds = set()
+    for seed in range(12):
+        fields = {"output_config": form, "temperature": 1.0, "stop_sequences": ["u", '"a"', "{"]}
+        request = with_tools("auto", tools=[ADD], once=True, **fields)
+        tuned = TunedRequest.model_validate({**request.model_dump(by_alias=True), "seed": seed})
+        message = await answer(local, tuned)
+        (block,) = message.content
+        kinds.add(block.type)
+        if isinstance(block, TextBlock):
+            assert (block.text, message.stop_sequence) == ("n", "u")
+        else:
+            check_call(block)
+            assert message.stop_reason == "tool_use"
+    assert kinds == {"text", "tool_use"}
+
+
 async def test_a_call_that_is_cut_is_a_block_with_what_is_certain(local: LocalBackend) -> None:
     whole = await answer(local, with_tools("add", once=True, temperature=0.0))
     seen = set()

@@ -287,6 +287,7 @@ class LocalBackend:
             stop=list(read.demand.stop),
             grammar=read.demand.grammar,
             trigger=read.demand.trigger,
+            quiet=read.demand.quiet,
             thinking=read.thinking,
             cache=read.cache,
             logprobs=tuned.logprobs if tuned else None,

@@ -50,6 +50,7 @@ class Demand:
         prompt: the request as it is to be rendered: with thinking asked for, or without.
         thinks: whether the answer begins with thinking.
         grammar: what the answer follows; with a `trigger`, from that token on.
+        quiet: the token from which on no stop sequence holds, where that is not the trigger.
         blamed: the field whose fault it is where the grammar cannot be followed.
         form: how calls are written, where there may be some.
         stop: the stop sequences that hold.
@@ -60,6 +61,7 @@ class Demand:
     thinks: bool = False
     grammar: str | None = None
     trigger: int | None = None
+    quiet: int | None = None
     blamed: str = FIELD
     form: Form | None = None
     stop: tuple[str, ...] = ()
@@ -109,13 +111,14 @@ def _with_tools(request: Prompt, template: ChatTemplate, form: Form, plain: Dema
         begin=markers.get(form.begin),
         end=markers.get(form.end),
     )
-    grammar = calls.grammar
+    grammar, quiet = calls.grammar, None
     if plain.grammar is not None and not forced:
-        grammar = either_grammar(plain.grammar, grammar)
+        grammar, quiet = either_grammar(plain.grammar, grammar), markers.get(form.begin)
     return replace(
         plain,
         grammar=grammar,
         trigger=calls.trigger,
+        quiet=quiet,
         blamed="tools",
         form=form,
         stop=() if forced else plain.stop,

@@ -105,7 +105,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
 
     `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text). With a
     `trigger`, the id of the one token that it begins with, it rules from that token on: what comes
-    before is free, and so is whether it comes; from there on no stop sequence applies. `cache`
+    before is free, and so is whether it comes; from there on no stop sequence applies. `quiet` is a
+    token that ends stop sequences alone, for a grammar that rules from the first token. `cache`
     holds the breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone, and
     counts thinking as well. `logprobs` asks for each token's log probability and so many of the
     likeliest beside it.
@@ -123,6 +124,7 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     stop: list[str] = []
     grammar: str | None = None
     trigger: int | None = None
+    quiet: int | None = None
     thinking: Thinking | None = None
     lane: Lane = "interactive"
     cache: list[Breakpoint] = []

@@ -38,6 +38,7 @@ class Request(Sequence):
         "_logprobs",
         "_lookup",
         "_outputs",
+        "_quiet",
         "_thought",
         "_trigger",
         "_vocabulary",
@@ -71,7 +72,7 @@ class Request(Sequence):
         if submit.grammar is not None:
             self.grammar = language.grammars.compile(submit.grammar, submit.trigger)
         self._vocabulary = language.vocabulary
-        self._trigger = submit.trigger
+        self._trigger, self._quiet = submit.trigger, submit.quiet
         self._thought: Thought | None = None
         if submit.thinking is not None:
             self._thought = Thought(submit.thinking, language.vocabulary)
@@ -209,7 +210,7 @@ class Request(Sequence):
         if token in self._end_ids:
             self.ended = "end_turn"
         else:
-            if token == self._trigger:
+            if token in (self._trigger, self._quiet):
                 text = self._pull_trigger()
             text += self.text.push(token)
             self.ended = self._reason_to_end(token)
@@ -218,10 +219,10 @@ class Request(Sequence):
         self._say([token], text, likely)
 
     def _pull_trigger(self) -> str:
-        """Let the grammar rule from here on; returns the text that was held back before."""
+        """Let the grammar rule, and no stop sequence; returns the text that was held back."""
         held = self.text.finish()
         self.text = TextStream(self._vocabulary)
-        self._trigger = None
+        self._trigger = self._quiet = None
         return held
 
     def _say(
