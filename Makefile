@@ -47,7 +47,7 @@ docs: $(DEVELOPING) ## Write the generated parts of the docs anew
 
 bench: $(DEVELOPING) ## Measure the server and the machine, in one table
 	$(BIN)/python -m benchmarks.serving
-	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/renga bench http
 
 bench-engine: $(BENCHING) $(RANDOM_MODEL)/model.gguf ## Measure the engine beside its peers: half an hour on idle cores
 	-$(BIN)/renga bench engine --against openvino-genai

@@ -199,7 +199,10 @@ MESSAGES_SAMPLES: tuple[Sample, ...] = (
         {"output_config": {"format": {"type": "regex", "pattern": "a"}}},
     ),
     _form("choice", choices=["a"]),
-    Sample("output_config.effort", {"output_config": {"effort": "low"}}),
+    Sample(
+        "output_config.effort",
+        {"output_config": {"effort": "low"}, "thinking": {"type": "adaptive"}},
+    ),
     Sample(
         "output_config.task_budget",
         {"output_config": {"task_budget": {"type": "tokens", "total": 9}}},

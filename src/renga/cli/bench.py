@@ -1,4 +1,5 @@
-"""`renga bench`: measurements of what runs here. `engine` is the inference engine beside its peers.
+"""`renga bench`: measurements of what runs here. `engine` is the inference engine beside its peers,
+`http` (in `renga.cli.bench_http`) the API without a model.
 
 It checks every option before anything is loaded, and shows what `renga.bench` measured.
 """
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from renga.cli import bench_http
 from renga.cli.options import ConfigOption
 from renga.cli.screen import whisper
 from renga.config import load_config
@@ -33,13 +35,8 @@ def build() -> typer.Typer:
     """The group of commands."""
     group = typer.Typer(help="Measure what runs here.", no_args_is_help=True)
     group.command(name="engine")(run)
-    # A group with one command would otherwise be that command.
-    group.callback()(_group)
+    group.command(name="http")(bench_http.run)
     return group
-
-
-def _group() -> None:
-    """Measure what runs here."""
 
 
 def run(  # noqa: PLR0913  the options of one command

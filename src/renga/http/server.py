@@ -66,7 +66,7 @@ async def serve(
     running, stop = Running(), stop or Stop()
     listener = listen(host, port)
     http = create_http(app, running=running)
-    server = _Server(_settings(http), lambda: on_ready(url_of(listener)))
+    server = _Server(settings_of(http), lambda: on_ready(url_of(listener)))
     with _signals(stop):
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listener]))
@@ -129,7 +129,8 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _settings(http: Any) -> uvicorn.Config:
+def settings_of(http: Any) -> uvicorn.Config:
+    """How uvicorn serves the application `http`."""
     return uvicorn.Config(
         http,
         lifespan="off",
