@@ -47,7 +47,7 @@ def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-ORDER = {
+ORDER: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string"},
@@ -512,8 +512,16 @@ def test_what_is_too_much_together_is_followed_in_strict_tools_alone(vocabulary)
 
 
 def test_what_a_schema_says_to_people_is_no_part_of_its_grammar():
-    said = {"title": "A", "description": "words " * 99, "examples": [1], "$comment": "?"}
-    plain = {**ORDER, "properties": {**ORDER["properties"], "title": {"type": "string"}}}
+    said: dict[str, Any] = {
+        "title": "A",
+        "description": "words " * 99,
+        "examples": [1],
+        "$comment": "?",
+    }
+    plain: dict[str, Any] = {
+        **ORDER,
+        "properties": {**ORDER["properties"], "title": {"type": "string"}},
+    }
     told = {
         **plain,
         **said,
