@@ -155,7 +155,8 @@ MISTRAL = """\
 {%- endfor -%}
 """
 
-# Shows schemas as types, as some models read them: it looks into them and compares what is there.
+# Shows schemas as types, as some models read them: it looks into them and compares what is there,
+# and refuses what it does not know.
 TYPED = """\
 {%- if tools -%}
     {{- '<|im_start|>system\\n' -}}
@@ -163,6 +164,9 @@ TYPED = """\
         {%- set f = tool.function -%}
         {{- '// ' + f.description + '\\ntype ' + f.name + ' = (_: {' -}}
         {%- for name, schema in f.parameters.properties.items() -%}
+            {%- if schema.type not in ['integer', 'number', 'string', 'boolean'] -%}
+                {{- raise_exception('unknown type ' + schema.type) -}}
+            {%- endif -%}
             {{- ' ' + name -}}{{- ': ' if name in (f.parameters.required or []) else '?: ' -}}
             {{- 'number' if schema.type == 'integer' else schema.type -}}{{- ',' -}}
             {{- ' // ' + schema.description if schema.description -}}

@@ -17,8 +17,8 @@ from renga.types import CountRequest, Prompt
 from tests.chat.test_render import ORNATE
 from tests.tiny_model import SPECIAL, TEMPLATE
 
-# Shows of an answer only what stands behind its thoughts, as published templates do.
-THOUGHTLESS = TEMPLATE.replace("message['content']", "message['content'].split('</think>')[-1]")
+# Shows of a text only what stands behind a border, as published templates do with thoughts.
+THOUGHTLESS = TEMPLATE.replace("message['content']", "message['content'].split('|||')[-1]")
 # Looks at how a text ends, so that a mark there changes what it writes.
 NOSY = TEMPLATE.replace(
     "message['content']",
@@ -80,7 +80,7 @@ def test_ends_are_found_where_a_template_trims(words: Path) -> None:
 
 def test_what_a_template_hides_ends_where_the_block_before_it_does(words: Path) -> None:
     ours = template(words, THOUGHTLESS)
-    asked = prompt([["first"], ["hidden", "</think>", "shown"], ["last"]])
+    asked = prompt([["first"], ["hidden", "|||", "shown"], ["last"]])
     found = measured(ours, asked)
     assert "hidden" not in found.text
     assert found.ends[0] == found.ends[1] < found.ends[2] < found.ends[3] < found.ends[4]

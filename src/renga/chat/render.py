@@ -171,12 +171,19 @@ class ChatTemplate:
         marks = self.tokenizer.unused(asked.written + (asked.pen.breaker or ""), len(wanted))
         places = {(p.turn, p.block): mark for p, mark in zip(wanted, marks, strict=True)}
         pen = replace(asked.pen, marks=places)
-        marked = self._fill(replace(asked, pen=pen))
+        marked = self._marked(replace(asked, pen=pen))
         has_tools = any(turn.role == "tools" for turn in asked.turns[:2])
         if has_tools and _without(marked, marks) != filled:
-            # A template that looks into schemas writes others where a mark is in them.
-            marked = self._fill(replace(asked, pen=replace(pen, careful=True)))
+            # A template that looks into schemas writes others where a mark is in them, or refuses.
+            marked = self._marked(replace(asked, pen=replace(pen, careful=True)))
         return _find_marks(marked, filled, marks)
+
+    def _marked(self, asked: _Asked) -> str:
+        """What the template makes of it with marks: nothing where it refuses those."""
+        try:
+            return self._fill(asked)
+        except InvalidRequest:
+            return ""
 
 
 @dataclass(frozen=True)

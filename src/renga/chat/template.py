@@ -124,7 +124,8 @@ def _probe(template: ModelTemplate) -> Abilities:
 
     system, question = _said("system", _SYSTEM), _said("user", _QUESTION)
     head = shown(system, question, tools=[_TOOL])
-    inside = shown(question, _said("assistant", "Fine."), _said("user", _LATER), system)
+    fine, later = _said("assistant", "Fine."), _said("user", _LATER)
+    inside = shown(question, fine, later, system, fine, question)
     thoughtful, plain = shown(question, thinking=True), shown(question)
     short_ids = with_call(_LONG_ID) == "" != with_call(_SHORT_ID)
     id_ = _SHORT_ID if short_ids else _LONG_ID
