@@ -168,7 +168,7 @@ def test_a_mark_on_tools_is_nothing_to_a_prompt_with_another_system_text(words: 
 # --- properties -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hostile, objects, objects, st.sampled_from(sorted(set(WITH_TOOLS) - {"mistral"})))
 def test_lengths_never_fall_and_marks_change_no_token(
     words: Path, text: str, given: Any, schema: Any, name: str
@@ -183,7 +183,7 @@ def test_lengths_never_fall_and_marks_change_no_token(
     assert len(found.lengths) == len(paths)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     hostile, hostile, st.integers(0, 4), st.sampled_from(["shipped", "hermes", "llama", "typed"])
 )

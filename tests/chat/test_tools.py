@@ -378,7 +378,7 @@ def conversation_of(text: str, given: Any, schema: Any) -> Prompt:
     return asked(text, blocks, answered, tools=[tool], system=text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(hostile, objects, objects, st.sampled_from(["shipped", "hermes", "llama"]))
 def test_nothing_that_a_caller_wrote_becomes_a_control_token(
     words: Path, text: str, given: Any, schema: Any, name: str
@@ -395,7 +395,7 @@ def test_nothing_that_a_caller_wrote_becomes_a_control_token(
     assert theirs.decode(tokens, skip_special_tokens=False) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(objects, objects)
 def test_arguments_and_schemas_are_read_back_as_they_were_written(
     words: Path, given: Any, schema: Any
