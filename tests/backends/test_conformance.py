@@ -435,6 +435,9 @@ async def test_thinking_comes_first_and_is_part_of_the_output(
     message = fold(await run(backend, request, meter))
     kinds = [block.type for block in message.content]
     assert "thinking" not in kinds[1:]
+    assert backend.capabilities.ignored_in(request) == ()
+    unthinking = ask("x", **{**fields, "thinking": {"type": "disabled"}})
+    assert backend.capabilities.ignored_in(unthinking) == ("output_config.effort",)
     details = message.usage.output_tokens_details
     assert (details is None) == (effort == "low")
     thought = 0 if details is None else details.thinking_tokens

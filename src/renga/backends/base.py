@@ -22,6 +22,7 @@ from renga.types import (
     Prompt,
     ScoreRequest,
     ServerToolUseParam,
+    ThinkingAdaptive,
     ToolResultParam,
     ToolSearchResultParam,
     ToolUseParam,
@@ -95,7 +96,15 @@ class Capabilities:
     def ignored_in(self, request: Prompt) -> tuple[str, ...]:
         """Fields of `request` that this backend accepts without effect."""
         caches = self.prompt_caching and not isinstance(request, ScoreRequest)
-        return () if caches or not is_marked(request) else ("cache_control",)
+        config = request.output_config
+        without = {
+            "cache_control": not caches and is_marked(request),
+            # An effort is worth thinking, and nothing else.
+            "output_config.effort": config is not None
+            and config.effort is not None
+            and not isinstance(request.thinking, ThinkingAdaptive),
+        }
+        return tuple(field for field, found in without.items() if found)
 
 
 @dataclass
