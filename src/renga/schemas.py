@@ -98,7 +98,7 @@ _BY_NAME = frozenset("properties patternProperties $defs definitions dependentSc
 _LISTED = frozenset("allOf anyOf oneOf prefixItems".split())
 _ONE = frozenset(
     "additionalProperties items not if then else contains propertyNames unevaluatedProperties "
-    "unevaluatedItems additionalItems".split()
+    "unevaluatedItems".split()
 )
 
 
