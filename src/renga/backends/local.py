@@ -268,7 +268,8 @@ class LocalBackend:
         else:
             tokens = template.tokens(demand.prompt)
         tokens = opened_by(tokens, demand, template)
-        return Read(tokens, demand, thinking_of(tokens, demand, template), cache)
+        thinking = thinking_of(tokens, demand, template, self._running().facts.window)
+        return Read(tokens, demand, thinking, cache)
 
     def _submit(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Submit:
         assert self.model is not None, "the model is there while the engine runs"
@@ -288,6 +289,7 @@ class LocalBackend:
             grammar=read.demand.grammar,
             trigger=read.demand.trigger,
             quiet=read.demand.quiet,
+            digits=read.demand.digits,
             thinking=read.thinking,
             cache=read.cache,
             logprobs=tuned.logprobs if tuned else None,

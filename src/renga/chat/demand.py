@@ -23,6 +23,8 @@ from renga.types import (
     AnyChoice,
     AutoChoice,
     Effort,
+    JsonFormat,
+    JsonObjectFormat,
     MessagesRequest,
     NamedChoice,
     NoChoice,
@@ -31,7 +33,7 @@ from renga.types import (
     ThinkingEnabled,
 )
 
-# Tokens of thinking that an effort is worth, at most half of what may be said; None is that half.
+# Tokens of thinking that an effort is worth, at most half of what may come; None is that half.
 EFFORTS: Final[dict[Effort, int | None]] = {
     "low": 0,
     "medium": 1_024,
@@ -39,6 +41,8 @@ EFFORTS: Final[dict[Effort, int | None]] = {
     "xhigh": 16_384,
     "max": None,
 }
+# Of one number, in a row: room for every integer of 64 bits, and for more than a float keeps.
+MOST_DIGITS: Final = 20
 USUAL_EFFORT: Final[Effort] = "high"
 
 
@@ -51,6 +55,7 @@ class Demand:
         thinks: whether the answer begins with thinking.
         grammar: what the answer follows; with a `trigger`, from that token on.
         quiet: the token from which on no stop sequence holds, where that is not the trigger.
+        digits: the most of a number in JSON, in a row, where the grammar writes JSON.
         blamed: the field whose fault it is where the grammar cannot be followed.
         form: how calls are written, where there may be some.
         stop: the stop sequences that hold.
@@ -62,6 +67,7 @@ class Demand:
     grammar: str | None = None
     trigger: int | None = None
     quiet: int | None = None
+    digits: int | None = None
     blamed: str = FIELD
     form: Form | None = None
     stop: tuple[str, ...] = ()
@@ -78,7 +84,9 @@ def demand_of(request: Prompt, template: ChatTemplate) -> Demand:
             "output_config.format: cannot be combined with a final assistant message; "
             "leave one of them out"
         )
-    plain = Demand(prompt, thinks, answer)
+    config = request.output_config
+    in_json = config is not None and isinstance(config.format, JsonFormat | JsonObjectFormat)
+    plain = Demand(prompt, thinks, answer, digits=MOST_DIGITS if in_json else None)
     if isinstance(request, MessagesRequest):
         plain = replace(plain, stop=tuple(request.stop_sequences))
     if not request.tools:
@@ -119,6 +127,7 @@ def _with_tools(request: Prompt, template: ChatTemplate, form: Form, plain: Dema
         grammar=grammar,
         trigger=calls.trigger,
         quiet=quiet,
+        digits=MOST_DIGITS,
         blamed="tools",
         form=form,
         stop=() if forced else plain.stop,
@@ -142,12 +151,12 @@ def wants_thinking(prompt: Prompt) -> bool:
     return isinstance(prompt.thinking, ThinkingEnabled) and not is_prefilled(prompt)
 
 
-def budget_of(request: MessagesRequest) -> int:
-    """How many tokens the answer to `request` may begin with as thinking."""
+def budget_of(request: MessagesRequest, room: int) -> int:
+    """How many tokens of thinking the answer may begin with, where the window has `room` for it."""
     if isinstance(request.thinking, ThinkingEnabled):
         return request.thinking.budget_tokens
     worth = EFFORTS[effort_of(request)]
-    half = request.max_tokens // 2
+    half = min(request.max_tokens, room) // 2
     return half if worth is None else min(worth, half)
 
 
@@ -160,7 +169,9 @@ def opened_by(tokens: list[int], demand: Demand, template: ChatTemplate) -> list
     return tokens if tokens[-len(opening) :] == opening else tokens + opening
 
 
-def thinking_of(tokens: list[int], demand: Demand, template: ChatTemplate) -> Thinking | None:
+def thinking_of(
+    tokens: list[int], demand: Demand, template: ChatTemplate, window: int
+) -> Thinking | None:
     """What the engine is told of thinking, for a prompt of these tokens; None where it has none.
 
     A template may begin a thought that nobody wants: it is closed at once.
@@ -177,5 +188,5 @@ def thinking_of(tokens: list[int], demand: Demand, template: ChatTemplate) -> Th
     budget = 0
     if demand.thinks and isinstance(request, MessagesRequest):
         # What closes a thought is part of it.
-        budget = max(0, budget_of(request) - len(end))
+        budget = max(0, budget_of(request, window - len(tokens)) - len(end))
     return Thinking(end=end, marker=tokenizer.markers[marks.marker], budget=budget)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from renga.engine.messages import GRAMMAR_FUEL
+from renga.engine.numbers import NumberBound
 
 # Compiled grammars that are kept. A large one takes 5 MB, the usual one a few KB.
 _KEPT = 16
@@ -35,8 +36,9 @@ class Grammars:
     """
 
     def __init__(self, tokenizer: Path, vocab: int, end_ids: list[int]) -> None:
+        self.vocab = vocab
+        """How many ids the model has."""
         self._path = tokenizer
-        self._vocab = vocab
         self._end_ids = end_ids
         self._tokenizer: LLTokenizer | None = None
         self._kept: OrderedDict[str, LLMatcher | GrammarError] = OrderedDict()
@@ -65,7 +67,7 @@ class Grammars:
             raise GrammarError(str(found))
         if begin is not None and not found.validate_tokens([begin]):
             raise GrammarError(f"grammar: it cannot begin with its trigger, token {begin}")
-        return GrammarMask(found.deep_copy(), self._vocab, partial(self._forget, grammar, found))
+        return GrammarMask(found.deep_copy(), self.vocab, partial(self._forget, grammar, found))
 
     def _forget(self, grammar: str, matcher: LLMatcher) -> None:
         """Compile a grammar anew when it comes again: what its copies share broke with one."""
@@ -92,7 +94,7 @@ class Grammars:
     def _load(self) -> LLTokenizer:
         try:
             text = _without_names(self._path.read_text(encoding="utf-8"))
-            return LLTokenizer(text, n_vocab=self._vocab, eos_token=self._end_ids)
+            return LLTokenizer(text, n_vocab=self.vocab, eos_token=self._end_ids)
         except (KeyError, ValueError) as error:
             raise GrammarError(
                 f"grammar: this model's tokenizer cannot follow one: {error}"
@@ -129,6 +131,8 @@ class GrammarMask:
         self._matcher = matcher
         self._vocab = vocab
         self._broke = broke
+        self.numbers: NumberBound | None = None
+        """How long the numbers in it may become; None leaves that to the grammar."""
         self._bits = np.zeros((vocab + 31) // 32, dtype=np.int32)
 
     def allowed(self) -> npt.NDArray[np.bool_]:
@@ -139,12 +143,16 @@ class GrammarMask:
         # A matcher that broke allows the end of the turn: an answer that only looks complete.
         if self._matcher.is_error() or not flags.any():
             raise self._broken("no token may follow")
+        if self.numbers is not None:
+            self.numbers.narrow(flags)
         return flags
 
     def accept(self, token: int) -> None:
         """Move on by a sampled token."""
         if not self._matcher.consume_token(token):
             raise self._broken(f"token {token} refused")
+        if self.numbers is not None:
+            self.numbers.push(token)
 
     def valid(self, tokens: list[int]) -> int:
         """How many of these tokens could follow, one after the other. Nothing moves."""

@@ -106,7 +106,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     `grammar` is a llguidance grammar, as its matcher takes it (JSON or Lark text). With a
     `trigger`, the id of the one token that it begins with, it rules from that token on: what comes
     before is free, and so is whether it comes; from there on no stop sequence applies. `quiet` is a
-    token that ends stop sequences alone, for a grammar that rules from the first token. `cache`
+    token that ends stop sequences alone, for a grammar that rules from the first token. `digits` is
+    how many a number may have in a row where the grammar writes JSON (see `numbers`). `cache`
     holds the breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone, and
     counts thinking as well. `logprobs` asks for each token's log probability and so many of the
     likeliest beside it.
@@ -125,6 +126,7 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     grammar: str | None = None
     trigger: int | None = None
     quiet: int | None = None
+    digits: int | None = None
     thinking: Thinking | None = None
     lane: Lane = "interactive"
     cache: list[Breakpoint] = []

@@ -8,14 +8,16 @@ the limit alone. It knows no steps and no blocks.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from renga.engine.drafts import PromptLookup
 from renga.engine.grammar import GrammarError, GrammarMask, Grammars
 from renga.engine.messages import Likely, Output, Reason, Submit
+from renga.engine.numbers import NumberBound, NumberTokens
 from renga.engine.sampler import Draw, Row, log_likelihood, pick
-from renga.engine.scheduler import Sequence
+from renga.engine.sequence import Sequence
 from renga.engine.text import TextStream, Vocabulary
 from renga.engine.thinking import Thought, wrong_thinking
 
@@ -27,6 +29,11 @@ class Language:
     vocabulary: Vocabulary
     grammars: Grammars
     end_ids: frozenset[int]
+
+    @cached_property
+    def numbers(self) -> NumberTokens:
+        """What its tokens are to a number in JSON."""
+        return NumberTokens.of(self.vocabulary, self.grammars.vocab, self.end_ids)
 
 
 class Request(Sequence):
@@ -71,6 +78,8 @@ class Request(Sequence):
         self.grammar: GrammarMask | None = None
         if submit.grammar is not None:
             self.grammar = language.grammars.compile(submit.grammar, submit.trigger)
+            if submit.digits is not None:
+                self.grammar.numbers = NumberBound(language.numbers, submit.digits)
         self._vocabulary = language.vocabulary
         self._trigger, self._quiet = submit.trigger, submit.quiet
         self._thought: Thought | None = None
