@@ -347,10 +347,10 @@ def fold(events: Iterable[Event]) -> Message:
     return folding.message()
 
 
-async def fold_stream(events: AsyncIterator[Event]) -> Message:
-    """`fold` over a live stream; closes it."""
+async def fold_stream(events: AsyncIterator[Event], *, checked: bool = False) -> Message:
+    """`fold` over a live stream; closes it. `checked`: its order was, as the gateway's is."""
     folding = Fold()
-    async with aclosing(ordered(events)) as source:  # type: ignore[type-var]
+    async with aclosing(events if checked else ordered(events)) as source:  # type: ignore[type-var]
         async for event in source:
             folding.see(event)
     return folding.message()

@@ -103,7 +103,7 @@ class Gateway:
         """
         conversation.check(request)
         caching.check(request)
-        model = self._router.route(request).model
+        model = self._router.canonical(request.model)
         check_signed(request, self._signer)
         return expanded(thinking.opened(request, self._signer, model))
 

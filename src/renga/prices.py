@@ -70,8 +70,8 @@ class Tokens:
     thinking: int | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check("tokens", field.name, getattr(self, field.name), optional=True)
+        for name in COUNTS:
+            _check("tokens", name, getattr(self, name), optional=True)
         if self.reused is not None and self.input is not None and self.reused > self.input:
             raise ValueError(
                 f"tokens.reused: {self.reused}; accepted: at most tokens.input ({self.input}), "
@@ -95,11 +95,16 @@ class Tokens:
 
     def plus(self, other: Tokens) -> Tokens:
         """Both together, class by class; what is unknown of one is unknown of the sum."""
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        if self == NO_TOKENS:
+            return other
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in COUNTS}
         return Tokens(
             **{k: None if a is None or b is None else a + b for k, (a, b) in pairs.items()}
         )
 
+
+COUNTS: Final = tuple(field.name for field in fields(Tokens))
+"""The names of the counts; finding them anew would cost each request more than adding them."""
 
 UNKNOWN: Final = Tokens()
 """Nothing was counted (yet)."""

@@ -109,6 +109,10 @@ class Router:
         self._tiers = {tier: tuple(backends) for tier, backends in tiers.items()}
         self._aliases = dict(aliases or {})
 
+    def canonical(self, name: str) -> str:
+        """The id of the model that `name` asks for. Raises NotFound."""
+        return CANONICAL[tier_of(name, self._aliases)]
+
     def route(self, request: Prompt) -> Route:
         """Candidates for `request`, those that are ready first.
 

@@ -86,7 +86,7 @@ def presented_key(request: Request) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether `host` can only be reached from this machine."""
-    if host == "localhost":
+    if host in ("localhost", "127.0.0.1"):  # and else only what is understood as an address
         return True
     try:
         address = ipaddress.ip_address(host.strip("[]").partition("%")[0])

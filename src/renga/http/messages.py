@@ -109,7 +109,7 @@ class Messages:
                 head=lambda: answer_headers(admitted.caller, admitted.ignored),
                 ping_seconds=self._manners.ping_seconds,
             )
-        message = await self._running.guard(fold_stream(events), request.receive)
+        message = await self._running.guard(fold_stream(events, checked=True), request.receive)
         headers = answer_headers(admitted.caller, admitted.ignored)
         return Response(message.model_dump_json(), headers=headers, media_type=JSON)
 
