@@ -231,11 +231,12 @@ def test_closing_an_ordered_stream_closes_its_source_at_once() -> None:
     assert asyncio.run(leave())
 
 
-def test_folding_a_live_stream_checks_its_order() -> None:
+def test_a_live_stream_is_folded_and_closed_also_where_its_order_is_wrong() -> None:
     good, bad = Source(text_events("a")), Source(text_events("a")[::-1])
-    assert asyncio.run(fold_stream(good.stream())) == fold(good.events)
+    assert asyncio.run(fold_stream(ordered(good.stream()))) == fold(good.events)
+    assert good.closed
     with pytest.raises(OrderError):
-        asyncio.run(fold_stream(bad.stream()))
+        asyncio.run(fold_stream(ordered(bad.stream())))
     assert bad.closed
 
 
