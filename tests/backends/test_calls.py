@@ -391,6 +391,14 @@ async def test_a_caller_that_leaves_while_it_thinks_pays_for_that(local: LocalBa
     assert 0 < meter.thinking == meter.output < 1_900
 
 
+async def test_thinking_leaves_half_of_the_window_to_the_answer(local: LocalBackend) -> None:
+    request = ask("poem " * 480, thinking=ADAPTIVE, max_tokens=30_000, temperature=1.0)
+    room = local.capabilities.window - await local.count_tokens(request)
+    details = (await answer(local, request)).usage.output_tokens_details
+    assert details is not None
+    assert 0 < details.thinking_tokens <= room / 2 < 1_000
+
+
 async def test_a_prefill_goes_on_without_thinking(local: LocalBackend) -> None:
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "The"}]
     message = await answer(local, ask(messages=messages, thinking=ADAPTIVE, max_tokens=20))

@@ -192,7 +192,8 @@ class ScriptedBackend:
             await asyncio.sleep(reply.first_delay)
             usage = Usage(input_tokens=size, output_tokens=0)
             yield MessageStart(message=Message(id="", model="", content=[], usage=usage))
-            playing = _Playing(request, reply, self._ids)
+            room = self.capabilities.window - size
+            playing = _Playing(request, reply, self._ids, room)
             for thinks, piece in playing.pieces():
                 if reply.error and attempt.output >= reply.fail_after:
                     raise reply.error
@@ -222,12 +223,12 @@ class ScriptedBackend:
 
 
 class _Playing:
-    """One reply on its way: what is said of it, and how it ends."""
+    """One reply on its way: what is said of it, and how it ends. `room` are tokens."""
 
-    def __init__(self, request: MessagesRequest, reply: Reply, ids: Ids) -> None:
+    def __init__(self, request: MessagesRequest, reply: Reply, ids: Ids, room: int) -> None:
         tools = specs_of(request)
         form = HERMES if tools and not isinstance(request.tool_choice, NoChoice) else None
-        self._request, self._reply = request, reply
+        self._request, self._reply, self._room = request, reply, room
         self._thinks = wants_thinking(request)
         self._writer = Writer(ids, form, {t.name: t.toolset for t in tools if t.toolset})
         self._free = reply.text.partition(HERMES.begin)[0] if form else reply.text
@@ -237,7 +238,7 @@ class _Playing:
         """Pieces up to a stop sequence or max_tokens, and whether each is thinking."""
         thought = pieces(self._reply.thinking) if self._thinks else []
         said, stop = self._until_stop()
-        whole = [(True, piece) for piece in thought[: budget_of(self._request)]]
+        whole = [(True, piece) for piece in thought[: budget_of(self._request, self._room)]]
         whole += [(False, piece) for piece in pieces(said)]
         most = self._request.max_tokens
         if len(whole) > most or not most:
