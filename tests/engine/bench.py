@@ -8,7 +8,8 @@ from collections.abc import Sequence as Seq
 from renga.engine.blocks import BLOCK_SIZE
 from renga.engine.cache import CacheUse
 from renga.engine.messages import Breakpoint, EngineSettings, Lane, Mark
-from renga.engine.scheduler import Piece, Scheduler, Sequence
+from renga.engine.scheduler import Scheduler
+from renga.engine.sequence import Piece, Sequence
 from tests.engine.fakes import PrefixCache, WatchedPool
 
 STEP_TOKENS = 96

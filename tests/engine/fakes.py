@@ -15,7 +15,7 @@ import numpy.typing as npt
 from renga.engine.batch import Batch
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
 from renga.engine.grammar import GrammarMask, Grammars
-from renga.engine.scheduler import Piece
+from renga.engine.sequence import Piece
 from tests.tiny_model import TURN_END
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from renga.engine.batch import gather
-from renga.engine.scheduler import Piece, Sequence
+from renga.engine.sequence import Piece, Sequence
 
 
 def _sequence(tokens: int, computed: int, draft: list[int] | None = None) -> Sequence:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
 from renga.engine.messages import EngineSettings, Lane
 from renga.engine.pace import StepBudget
-from renga.engine.scheduler import Piece, Scheduler, Sequence
+from renga.engine.scheduler import Scheduler
+from renga.engine.sequence import Piece, Sequence
 from tests.engine.bench import STEP_TOKENS, Bench, breakpoints
 
 
@@ -130,6 +131,23 @@ def test_the_batch_lane_does_nothing_while_a_chat_waits_for_its_first_token():
     assert len(bench.step()) == 4
     assert not bench.scheduler.holds_back("batch")
     assert bench.scheduler.preemptions == 0
+
+
+@pytest.mark.parametrize("blocks", [30, 64])
+def test_the_batch_lane_ends_though_chats_never_pause_and_there_is_a_single_slot(blocks):
+    machine = Machine(LARGE)
+    settings = EngineSettings(model="", max_running=1)
+    machine.scheduler = Scheduler(BlockPool(blocks), settings, clock=lambda: machine.now)
+    for _ in range(4):
+        machine.submit("batch", 600, 60)
+    machine.batch = 4
+    while machine.batch and machine.now < 600:
+        while machine.scheduler.waiting + machine.scheduler.running < machine.batch + 2:
+            machine.submit("interactive", 300, 60)
+        assert machine.step()
+    assert not machine.batch
+    # Two chats are always there: one waits for the other's 60 tokens, and at times for the lane.
+    assert max(machine.waits) < 6.0
 
 
 def test_prompts_of_the_batch_lane_are_cut_to_the_target_time_though_nothing_streams():

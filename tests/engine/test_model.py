@@ -15,7 +15,7 @@ from renga.engine.blocks import BLOCK_SIZE
 from renga.engine.memory import stored_precision, token_bytes
 from renga.engine.messages import EngineSettings
 from renga.engine.model import Model, ModelError, ModelFiles
-from renga.engine.scheduler import Piece, Sequence
+from renga.engine.sequence import Piece, Sequence
 from tests.engine.harness import NAMES, model_folder
 
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from renga.engine.blocks import BLOCK_SIZE
 from renga.engine.messages import Lane
-from renga.engine.scheduler import Sequence
+from renga.engine.sequence import Sequence
 from tests.engine.bench import STEP_TOKENS, Bench, breakpoints, guesses
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renga.engine.blocks import BLOCK_SIZE
-from renga.engine.scheduler import Piece
+from renga.engine.sequence import Piece
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]

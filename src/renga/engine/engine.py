@@ -29,8 +29,9 @@ from renga.engine.messages import (
 )
 from renga.engine.request import Language, Request, wrong_prompt, wrong_submit
 from renga.engine.sampler import Draw, largest
-from renga.engine.scheduler import Piece, Scheduler, Sequence
+from renga.engine.scheduler import Scheduler
 from renga.engine.scoring import Scoring, TailSequence, wrong_continuations
+from renga.engine.sequence import Piece, Sequence
 
 Logits = npt.NDArray[np.float32]
 

@@ -78,6 +78,11 @@ class BatchShare:
         """Whether what is owed fills a step."""
         return self._owed >= self._step_seconds
 
+    @property
+    def spent(self) -> bool:
+        """Whether the lane has had all of its credit, too."""
+        return self._owed <= -_BATCH_CREDIT
+
     def held(self, seconds: float) -> None:
         """A step of that time went without the lane, which had work."""
         self._owed += seconds * _BATCH_SHARE

@@ -6,11 +6,10 @@ Owned rules:
 - a decode computes every known token that is missing, and guesses ahead where blocks are free: what
   was guessed wrong is written again, so only blocks of known tokens enter the tree;
 - the interactive lane goes before the batch lane, and takes slots and blocks from it. While an
-  interactive prompt waits for its first token the batch lane does nothing: its decodes would cost
-  that prompt as much time as its own tokens. Whenever else, it does all it can, in steps of the
-  target time, for such a prompt may come at any moment. What that takes from the batch lane is
-  little as long as chats leave pauses; where they leave none it is owed a tenth of the time, and
-  the oldest of its sequences (the guest) then counts as interactive, so that it ends some day;
+  interactive prompt waits for its first token the batch lane does nothing; whenever else it does
+  all it can, in steps of the target time. Where chats leave no pauses it is owed a tenth of the
+  time, and the oldest of its sequences (the guest) then counts as interactive, so that it ends some
+  day (a single slot it has for a while at a time);
 - within a lane workspaces take turns, and within a workspace so do prompts of different size: one
   of each size is prefilled at a time, in order, so that a short one never waits behind long ones,
   and a long one has its share;
@@ -32,9 +31,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
-from renga.engine.cache import CacheUse, Lookup, PromptCache
-from renga.engine.messages import Breakpoint, EngineSettings, Lane
+from renga.engine.cache import CacheUse, PromptCache
+from renga.engine.messages import EngineSettings, Lane
 from renga.engine.pace import BatchShare, QueuePace, StepBudget
+from renga.engine.sequence import Piece, Sequence
 
 _LANES: tuple[Lane, ...] = ("interactive", "batch")
 # Prompts of up to so many bits of tokens to compute are short; each two bits more are another size.
@@ -42,73 +42,6 @@ _SHORT_BITS = 11
 # The batch lane's prompts take a quarter of a step's tokens: a chat that comes meanwhile waits for
 # that step, which on a small model is most of its time to the first token.
 _BATCH_PART = 4
-
-
-@dataclass(eq=False, slots=True)
-class Sequence:
-    """A prompt and what was generated after it, and the blocks that hold its keys and values."""
-
-    id: str
-    workspace: str
-    lane: Lane
-    tokens: list[int]
-    limit: int
-    """Tokens at which it must end, prompt included."""
-    breakpoints: Seq[Breakpoint] = ()
-    """Prefixes of the prompt to keep, in its order."""
-    lookup: Lookup | None = None
-    """What they found, until the prompt is computed."""
-    prompt_length: int = 0
-    reused: int = 0
-    """Prompt tokens that were read from blocks when it was first let in."""
-    computed: int = 0
-    draft: list[int] = field(default_factory=list)
-    """Tokens guessed to follow, which the next step should try; they are none of `tokens`."""
-    blocks: list[int] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
-    arrival: int = 0
-    running: bool = False
-    filling: bool = False
-    """Running, and its known tokens are not all planned yet; else it decodes."""
-    admitted: bool = False
-    size: int = 0
-    """Which of its workspace's tracks it waits in."""
-    awaits: bytes = b""
-    """The block that it last waited for while another computed it."""
-
-    def __post_init__(self) -> None:
-        self.prompt_length = len(self.tokens)
-
-    @property
-    def generated(self) -> int:
-        """Tokens produced so far."""
-        return len(self.tokens) - self.prompt_length
-
-    @property
-    def missing(self) -> int:
-        """Known tokens that are not computed yet."""
-        return len(self.tokens) - self.computed
-
-    def free(self, pool: BlockPool) -> None:
-        """Give back every block that it holds, when it is put out or has ended."""
-        pool.release(self.blocks)
-        self.blocks = []
-
-
-@dataclass(eq=False, slots=True)
-class Piece:
-    """What one sequence computes in a step: `count` tokens from `sequence.computed` on.
-
-    The last `draft` of them are the beginning of `sequence.draft`, the others are known tokens.
-    """
-
-    sequence: Sequence
-    count: int
-    samples: bool
-    """Whether the last known token is among them, so that the next one can be sampled."""
-    draft: int = 0
-    rejected: int = 0
-    """How many of the draft's tokens turned out wrong; said before `Scheduler.advance`."""
 
 
 class Refusal(NamedTuple):
@@ -330,10 +263,14 @@ class Scheduler:
         """The lanes of the next step, the one first that may take what there is."""
         if not self._lanes["interactive"].turns:
             return _LANES
+        if self._guest_runs and self._max_running == 1:
+            # It keeps every chat out: until the lane has had its credit, too.
+            if not self._share.spent:
+                return ("batch", "interactive")
+            self._guest = None
         if not self._lanes["batch"].count or not self._share.due:
             return ("interactive",)
-        # With a single slot a guest would keep every chat out.
-        if self._max_running > 1 and (self._guest is None or not self._guest.running):
+        if not self._guest_runs:
             running = [one for one in self._running.values() if one.lane == "batch"]
             candidates = running or self._lanes["batch"].heads()
             self._guest = min(candidates, key=lambda one: one.arrival)
@@ -533,8 +470,11 @@ class Scheduler:
     @property
     def _yields(self) -> bool:
         """Whether somebody runs who gives way as one of the batch lane."""
-        guests = self._guest is not None and self._guest.running
-        return self._lanes["batch"].running > guests
+        return self._lanes["batch"].running > self._guest_runs
+
+    @property
+    def _guest_runs(self) -> bool:
+        return self._guest is not None and self._guest.running
 
     def _youngest(self) -> Sequence:
         """The running sequence that gives way first: batch before interactive, the last to come."""

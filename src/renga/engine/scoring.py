@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
 from renga.engine.messages import Score, Scored
 from renga.engine.sampler import Row, log_likelihood
-from renga.engine.scheduler import Piece, Sequence
+from renga.engine.sequence import Piece, Sequence
 
 
 @dataclass(eq=False, slots=True)
