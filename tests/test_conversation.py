@@ -160,7 +160,8 @@ def test_examples_that_meet_their_schema_are_accepted() -> None:
 
 
 def test_a_tool_may_have_no_parameters_in_each_way_to_say_so() -> None:
-    for parts in ({}, {"properties": {}}, {"properties": None, "required": None}):
+    ways: list[dict[str, Any]] = [{}, {"properties": {}}, {"properties": None, "required": None}]
+    for parts in ways:
         tool = {"name": "now", "input_schema": {"type": "object", **parts}}
         check(request(says("user", "what time is it?"), tools=[tool]))
 

@@ -242,7 +242,8 @@ def test_a_live_stream_is_folded_and_closed_also_where_its_order_is_wrong() -> N
 
 def test_what_the_server_did_arrives_whole() -> None:
     events: list[Event] = [START]
-    for index, block in enumerate((SEARCH, FOUND)):
+    blocks: list[ContentBlock] = [SEARCH, FOUND]
+    for index, block in enumerate(blocks):
         events += [BlockStart(index=index, content_block=block), BlockStop(index=index)]
     assert fold([*events, END, MessageStop()]).content == [SEARCH, FOUND]
 
