@@ -76,11 +76,11 @@ def test_a_bar_is_held_or_not_by_the_median_of_the_rounds() -> None:
             found.update({name: [1.0, 5000.0, 2.0] for name in ("message", "chat completion")})
             found.update({STREAM.name: [1e5, 1e5, 1.0], CHUNKS.name: [1.0]})
     ours.alone_ms["message"] = [2.9, 2.9, 90.0]
-    found = {figure.name: figure for figure in figures(stub, ours)}
-    assert found["added by the API"].renga == pytest.approx(0.9)
-    assert found["added by the API"].holds
-    assert not found["messages"].holds
-    assert found["streamed events"].holds
+    table = {figure.name: figure for figure in figures(stub, ours)}
+    assert table["added by the API"].renga == pytest.approx(0.9)
+    assert table["added by the API"].holds
+    assert not table["messages"].holds
+    assert table["streamed events"].holds
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="CPU times as Linux tells them")

@@ -7,29 +7,17 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
 from renga.errors import Overloaded
+from tests.http.openai.clients import client_of
 from tests.http.served import Connection, Serve, Served
 
 TURNS: Any = [{"role": "user", "content": "one two three"}]
 ASK: Any = {"model": "haiku", "messages": TURNS}
 CHAT = "/v1/chat/completions"
-
-
-def client_of(served: Served) -> openai.AsyncOpenAI:
-    """The package's client, with its strictest validation, on the application itself."""
-    http = httpx2.AsyncClient(transport=httpx2.ASGITransport(served.http))
-    return openai.AsyncOpenAI(
-        base_url="http://localhost/v1",
-        api_key="any",
-        max_retries=0,
-        http_client=http,
-        _strict_response_validation=True,
-    )
 
 
 @pytest.fixture
@@ -197,4 +185,5 @@ async def test_system_messages_are_the_system_text_and_later_ones_stay(serve: Se
     async with client_of(served) as client:
         completion = await client.chat.completions.create(model="haiku", messages=system + TURNS)
     assert text_of(completion) == "one two three"
+    assert completion.usage is not None
     assert completion.usage.prompt_tokens == 4 + 2 + 1
