@@ -26,6 +26,7 @@ from renga.types import (
     ToolResultParam,
     ToolSearchResultParam,
     ToolUseParam,
+    TunedRequest,
 )
 
 _CALLS = (ToolUseParam, ToolResultParam, ServerToolUseParam, ToolSearchResultParam)
@@ -48,6 +49,7 @@ class Capabilities:
     tools: bool = False
     thinking: frozenset[str] = frozenset({"disabled"})
     efforts: frozenset[Effort] = frozenset()
+    logprobs: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
@@ -60,6 +62,9 @@ class Capabilities:
             given = (request.temperature, request.top_p, request.top_k)
             if not self.sampling and any(v is not None for v in given):
                 return "temperature"
+            told = isinstance(request, TunedRequest) and request.logprobs is not None
+            if told and not self.logprobs:
+                return "logprobs"
         return missing
 
     def _missing_in_prompt(self, request: Prompt) -> str | None:

@@ -130,6 +130,7 @@ class LocalBackend:
             structured_output=True,
             prompt_caching=True,
             scoring=True,
+            logprobs=True,
             tools=forms.call is not None,
             thinking=frozenset(("enabled", "adaptive", "disabled") if thinks else ("disabled",)),
             efforts=frozenset(EFFORTS) if thinks else frozenset(),

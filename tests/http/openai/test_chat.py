@@ -118,6 +118,11 @@ async def test_what_has_no_effect_is_named(echo):
     assert sorted(named) == ["presence_penalty", "store", "user"]
 
 
+async def test_likelihoods_are_refused_by_a_backend_that_has_none(client):
+    with pytest.raises(openai.BadRequestError, match="logprobs: backend 'HAIKU' cannot honour"):
+        await client.chat.completions.create(**ASK, logprobs=True)
+
+
 async def test_a_client_that_leaves_stops_the_work(serve: Serve):
     served = await serve(haiku={"reply": "word " * 500, "token_delay_ms": 5})
     connection = Connection(served, {**ASK, "stream": True}, CHAT)
