@@ -8,6 +8,7 @@ import pytest
 from openai.types.chat import completion_create_params as theirs
 from openai.types.chat.chat_completion_reasoning_effort import ChatCompletionReasoningEffort
 
+from renga.conversation import check
 from renga.errors import (
     AuthenticationFailed,
     BackendFailed,
@@ -349,3 +350,45 @@ def test_every_error_has_an_envelope():
     assert len(RengaError.__subclasses__()) > 10
     for cls in RengaError.__subclasses__():
         assert body_of(cls("x"))["error"]["type"]
+
+
+def call(id: str) -> Any:
+    return {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": id}]}
+
+
+def result(id: str) -> Any:
+    return {**RESULT, "tool_call_id": id}
+
+
+@pytest.mark.parametrize("id", ["call_0", "functions.add:0", "", "call_1", "x" * 300])
+def test_ids_of_calls_are_told_apart_by_their_turns(id):
+    """As other servers write them: counted anew in each turn, with dots, or not at all."""
+    turns = [call(id), result(id), call(id), result(id), call("call_1"), result("call_1")]
+    request = asked(USER, *turns, tools=[ADD])
+    calls = [b.id for m in request.messages for b in m.content if b.type == "tool_use"]
+    results = [
+        b.tool_use_id for m in request.messages for b in m.content if b.type == "tool_result"
+    ]
+    assert calls == results
+    assert len(set(calls)) == 3
+    shorter = asked(USER, *turns[:2], tools=[ADD])
+    assert shorter.messages == request.messages[:3]
+
+
+def test_ids_that_are_good_stay_and_one_turn_needs_different_ones():
+    request = asked(USER, call("call_9"), result("call_9"), tools=[ADD])
+    assert request.messages[1].content[0].id == "call_9"
+    twice = {**call("a"), "tool_calls": [{**CALL, "id": "a"}] * 2}
+    request = asked(USER, twice, result("a"), tools=[ADD])
+    with pytest.raises(InvalidRequest, match=r"^messages\.1\.content\.1\.id: .* unique"):
+        check(request)
+
+
+def test_empty_parts_are_left_out():
+    parts = [{"type": "text", "text": ""}, {"type": "text", "text": "hi"}]
+    assert turns(asked({"role": "user", "content": parts})) == [("user", ["hi"])]
+
+
+def test_a_conversation_of_system_messages_alone_is_told_as_such():
+    with pytest.raises(InvalidRequest, match=r"^messages: there are only system messages"):
+        asked({"role": "system", "content": "Be kind."})

@@ -2,7 +2,8 @@
 
 Owns what their words mean here: system messages that stand first are the system text, later ones
 stay where they stand; results of tools are part of the user's turn behind the call; an absent limit
-is the largest there is; efforts are those of adaptive thinking. And the rule that an error names
+is the largest there is; efforts are those of adaptive thinking; ids of calls
+need only differ within a turn. And the rule that an error names
 the field that the caller wrote, whichever rule of the path found it.
 """
 
@@ -33,6 +34,7 @@ from renga.http.openai.requests import (
 )
 from renga.http.validation import parse
 from renga.types import MAX_OUTPUT_TOKENS, TunedRequest
+from renga.types.blocks import ID as CALL_ID
 
 Block = dict[str, Any]
 
@@ -60,6 +62,10 @@ def translate(body: dict[str, Any]) -> Translated:
     for at, message in enumerate(asked.messages):
         conversation.add(message, f"messages.{at}")
     conversation.end_turn()
+    if not conversation.messages:
+        raise InvalidRequest(
+            "messages: there are only system messages; one of the user is expected"
+        )
     fields = {
         "model": asked.model,
         "messages": conversation.messages,
@@ -110,6 +116,10 @@ class _Conversation:
     system: list[Block] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
     _waiting: list[tuple[Block, str]] = field(default_factory=list)
+    _ids: dict[str, str] = field(
+        default_factory=dict
+    )  # of the latest turn's calls, as we name them
+    _named: set[str] = field(default_factory=set)
 
     def add(
         self, message: SystemMessage | UserMessage | AssistantMessage | ToolMessage, path: str
@@ -121,10 +131,30 @@ class _Conversation:
             case UserMessage():
                 self._put("user", _texts(message.content, f"{path}.content"), path)
             case ToolMessage():
-                self._put("user", [(_result(message), path)], path)
+                id = self._ids.get(message.tool_call_id, message.tool_call_id)
+                self._put("user", [(_result(message) | {"tool_use_id": id}, path)], path)
             case AssistantMessage():
                 self.end_turn()
-                self._put("assistant", list(_spoken(message, path)), path)
+                if self.messages and self.messages[-1]["role"] != "assistant":
+                    self._ids = {}
+                said = list(_spoken(message, path))
+                for block, _ in said:
+                    if block["type"] == "tool_use":
+                        block["id"] = self._id(block["id"])
+                self._put("assistant", said, path)
+
+    def _id(self, theirs: str) -> str:
+        """A call's id as the Messages API has them, other than those of earlier turns.
+
+        Other servers count calls anew in each turn, and write ids with dots and colons.
+        """
+        if theirs not in self._ids:
+            ours, number = theirs, len(self._named)
+            while ours in self._named or not re.fullmatch(CALL_ID, ours):
+                ours, number = f"call_{number}", number + 1
+            self._named.add(ours)
+            self._ids[theirs] = ours
+        return self._ids[theirs]
 
     def _say(self, blocks: list[tuple[Block, str]], path: str) -> None:
         if self.messages:
@@ -178,7 +208,8 @@ def _texts(
         return []
     if isinstance(content, str):
         return [({"type": "text", "text": content}, path)] if content else []
-    return [(_text(part), f"{path}.{at}") for at, part in enumerate(content)]
+    said = [(_text(part), f"{path}.{at}") for at, part in enumerate(content)]
+    return [(block, place) for block, place in said if block["text"]]
 
 
 def _text(part: TextPart | RefusalPart) -> Block:
