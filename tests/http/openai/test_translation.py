@@ -22,7 +22,7 @@ from renga.errors import (
 from renga.http.openai.errors import body_of, envelope
 from renga.http.openai.requests import IGNORED, REFUSED, ChatRequest, Effort
 from renga.http.openai.translation import in_their_words, translate
-from renga.types import MAX_OUTPUT_TOKENS, TunedRequest
+from renga.types import MAX_OUTPUT_TOKENS, ToolUseParam, TunedRequest
 
 USER: Any = {"role": "user", "content": "hi"}
 CALL: Any = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
@@ -377,7 +377,7 @@ def test_ids_of_calls_are_told_apart_by_their_turns(id):
 
 def test_ids_that_are_good_stay_and_one_turn_needs_different_ones():
     request = asked(USER, call("call_9"), result("call_9"), tools=[ADD])
-    assert request.messages[1].content[0].id == "call_9"
+    assert [b.id for b in request.messages[1].content if isinstance(b, ToolUseParam)] == ["call_9"]
     twice = {**call("a"), "tool_calls": [{**CALL, "id": "a"}] * 2}
     request = asked(USER, twice, result("a"), tools=[ADD])
     with pytest.raises(InvalidRequest, match=r"^messages\.1\.content\.1\.id: .* unique"):

@@ -2,9 +2,9 @@
 
 Owns what their words mean here: system messages that stand first are the system text, later ones
 stay where they stand; results of tools are part of the user's turn behind the call; an absent limit
-is the largest there is; efforts are those of adaptive thinking; ids of calls
-need only differ within a turn. And the rule that an error names
-the field that the caller wrote, whichever rule of the path found it.
+is the largest there is; efforts are those of adaptive thinking; ids of calls need only differ
+within a turn. And the rule that an error names the field that the caller wrote, whichever rule of
+the path found it.
 """
 
 from __future__ import annotations
