@@ -12,6 +12,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from renga.chat.schema import (
     FIELD,
+    ToolGrammars,
     choice_grammar,
     grammar_of,
     json_grammar,
@@ -534,3 +535,20 @@ def test_what_a_schema_says_to_people_is_no_part_of_its_grammar():
 def test_many_tools_can_be_followed(vocabulary):
     specs = [ToolSpec(f"tool_{n}", "", {**WEATHER, "title": str(n)}) for n in range(200)]
     assert calls(vocabulary, specs, call("tool_150", {"city": "Oslo"}), lazy=True)
+
+
+def test_grammars_of_tools_are_remembered_by_all_that_they_depend_on():
+    known = ToolGrammars(most=3)
+    loose, strict = tool(ORDER), tool(ORDER, strict=True)
+    other = tool({"type": "object", "properties": {"z": {"type": "string"}}})
+    marks = (7, 8)
+    for specs in ([loose], [strict], [other], [loose, other], [loose]):
+        for lazy, parallel in ((False, False), (True, True), (False, True)):
+            for _ in range(2):
+                found = known(specs, lazy=lazy, parallel=parallel, marks=marks)
+                assert found == tools_grammar(specs, lazy=lazy, parallel=parallel, begin=7, end=8)
+    assert known([loose], lazy=True, parallel=True, marks=marks) is known(
+        [loose], lazy=True, parallel=True, marks=marks
+    )
+    with pytest.raises(InvalidRequest):
+        known([], lazy=True, parallel=True, marks=marks)

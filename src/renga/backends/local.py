@@ -22,6 +22,7 @@ from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
 from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, thinking_of
 from renga.chat.render import ChatTemplate
+from renga.chat.schema import ToolGrammars
 from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
@@ -118,6 +119,7 @@ class LocalBackend:
         self._ids = ids or make_ids()
         self._template: ChatTemplate | None = None
         self._vocabulary: Vocabulary | None = None
+        self._grammars = ToolGrammars()
         self._numbers = itertools.count(1)
 
     @property
@@ -254,14 +256,15 @@ class LocalBackend:
 
     async def _prepare(self, request: Prompt) -> Read:
         """What the engine is given of `request`; long ones are made beside the event loop."""
+        window = self._running().facts.window
         short = not is_longer(request, IN_LOOP, PER_MESSAGE)
         if short and request.output_config is None:
-            return self._read(request)
-        return await asyncio.to_thread(self._read, request)
+            return self._read(request, window)
+        return await asyncio.to_thread(self._read, request, window)
 
-    def _read(self, request: Prompt) -> Read:
+    def _read(self, request: Prompt, window: int) -> Read:
         template = self._loaded_template()
-        demand = demand_of(request, template)
+        demand = demand_of(request, template, self._grammars)
         cache: list[Breakpoint] = []
         if isinstance(request, MessagesRequest) and caching.is_marked(request):
             least = self._config.cache_minimum_tokens
@@ -269,7 +272,7 @@ class LocalBackend:
         else:
             tokens = template.tokens(demand.prompt)
         tokens = opened_by(tokens, demand, template)
-        thinking = thinking_of(tokens, demand, template, self._running().facts.window)
+        thinking = thinking_of(tokens, demand, template, window)
         return Read(tokens, demand, thinking, cache)
 
     def _submit(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Submit:

@@ -8,13 +8,14 @@ It submits nothing and renders nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from renga.chat.forms import Form
 from renga.chat.grammars import either_grammar, text_grammar
 from renga.chat.render import ChatTemplate
-from renga.chat.schema import FIELD, grammar_of, tools_grammar
+from renga.chat.schema import FIELD, ToolGrammars, grammar_of
 from renga.conversation import is_prefilled
 from renga.engine.messages import Thinking
 from renga.errors import InvalidRequest
@@ -74,7 +75,7 @@ class Demand:
     toolsets: dict[str, str] = field(default_factory=dict)
 
 
-def demand_of(request: Prompt, template: ChatTemplate) -> Demand:
+def demand_of(request: Prompt, template: ChatTemplate, grammars: ToolGrammars) -> Demand:
     """What `request` demands. Raises InvalidRequest where that cannot be."""
     thinks = template.forms.thought is not None and wants_thinking(request)
     prompt = request if thinks else request.model_copy(update={"thinking": None})
@@ -99,10 +100,12 @@ def demand_of(request: Prompt, template: ChatTemplate) -> Demand:
         )
     if isinstance(request.tool_choice, NoChoice):
         return replace(plain, grammar=answer or text_grammar(form.begin))
-    return _with_tools(request, template, form, plain)
+    return _with_tools(request, form, plain, grammars, template.tokenizer.markers)
 
 
-def _with_tools(request: Prompt, template: ChatTemplate, form: Form, plain: Demand) -> Demand:
+def _with_tools(
+    request: Prompt, form: Form, plain: Demand, grammars: ToolGrammars, markers: Mapping[str, int]
+) -> Demand:
     """`plain`, with calls of tools as the request's choice has it."""
     choice = request.tool_choice or AutoChoice()
     tools = visible(request)
@@ -111,13 +114,11 @@ def _with_tools(request: Prompt, template: ChatTemplate, form: Form, plain: Dema
     if not tools:  # all of them are yet to be found
         return replace(plain, grammar=plain.grammar or text_grammar(form.begin))
     forced = isinstance(choice, AnyChoice | NamedChoice)
-    markers = template.tokenizer.markers
-    calls = tools_grammar(
+    calls = grammars(
         tools,
         lazy=not forced and plain.grammar is None,
         parallel=isinstance(choice, NoChoice) or not choice.disable_parallel_tool_use,
-        begin=markers.get(form.begin),
-        end=markers.get(form.end),
+        marks=(markers.get(form.begin), markers.get(form.end)),
     )
     grammar, quiet = calls.grammar, None
     if plain.grammar is not None and not forced:

@@ -10,7 +10,10 @@ vocabulary. What a schema may hold is `subset`'s.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +108,9 @@ def choice_grammar(choices: Sequence[str]) -> str:
     return _compiled("start: " + " | ".join(json.dumps(choice) for choice in choices), field)
 
 
+Marks = tuple[int | None, int | None]
+
+
 @dataclass(frozen=True, slots=True)
 class ToolGrammar:
     """What an answer with calls must follow; with a `trigger`, from that token on."""
@@ -142,11 +148,44 @@ def tools_grammar(
     if lazy and begin is None:
         frame = [f"start: TEXT | HEAD {rest}{more}", *_TEXT_AND_HEAD]
     trigger = begin if lazy else None
+    # Most can be followed as they are. Else each is looked at by itself; and where one by one they
+    # can be followed, they may be too much all together.
+    with contextlib.suppress(InvalidRequest):
+        return ToolGrammar(_compiled(_calls(frame, specs, _as_they_are), "tools"), trigger)
     grammar = _calls(frame, specs, _arguments)
     with contextlib.suppress(InvalidRequest):
         return ToolGrammar(_compiled(grammar, "tools"), trigger)
-    # One by one they can be followed: all together they are too much.
     return ToolGrammar(_compiled(_calls(frame, specs, _any_arguments), "tools"), trigger)
+
+
+class ToolGrammars:
+    """`tools_grammar`, remembering what it gave: an agent's tools come again with every turn.
+
+    Raises what it raises. Threads may share one.
+    """
+
+    def __init__(self, most: int = 16) -> None:
+        self._most = most
+        self._kept: OrderedDict[bytes, ToolGrammar] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, specs: Sequence[ToolSpec], *, lazy: bool, parallel: bool, marks: Marks
+    ) -> ToolGrammar:
+        """The grammar of these tools. `marks` are the ids of the tokens around a call."""
+        begin, end = marks
+        said = [[spec.name, spec.strict, spec.schema] for spec in specs]
+        key = hashlib.sha256(json.dumps([said, lazy, parallel, begin, end]).encode()).digest()
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = tools_grammar(specs, lazy=lazy, parallel=parallel, begin=begin, end=end)
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
 
 
 def _calls(
@@ -181,6 +220,12 @@ def _arguments(spec: ToolSpec) -> dict[str, Any]:
         with contextlib.suppress(InvalidRequest):
             return _followed(weaker, field, {**OPTIONS, "lenient": True})
     return _any_arguments(spec)
+
+
+def _as_they_are(spec: ToolSpec) -> dict[str, Any]:
+    """The same, where it is not known yet whether it can be followed. InvalidRequest."""
+    options = OPTIONS if spec.strict else {**OPTIONS, "lenient": True}
+    return {"x-guidance": options, **written(spec.schema, spec.path)}
 
 
 def _any_arguments(spec: ToolSpec) -> dict[str, Any]:
