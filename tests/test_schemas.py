@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renga import schemas
-from renga.schemas import TooMuchWork, equal, flaw, mismatch, parts_of
+from renga.schemas import TooMuchWork, Work, equal, flaw, mismatch, parts_of
 
 NAMES = st.sampled_from("abc")
 SCALARS = st.one_of(
@@ -135,6 +135,7 @@ def test_what_the_reference_calls_no_schema_has_a_flaw(name: str, value: Any, de
         ({"properties": []}, ("properties",)),
         ({"items": [{"type": "integer"}, 5]}, ("items", "1")),
         ({"properties": {"a": "string"}}, ("properties", "a")),
+        ({"minItems": float("inf")}, ("minItems",)),
     ],
 )
 def test_a_flaw_is_told_by_its_place(schema: Any, steps: tuple[str, ...]) -> None:
@@ -182,6 +183,24 @@ def test_the_work_of_one_judgement_has_a_bound() -> None:
         mismatch([[i] for i in range(60_000)], {"items": {"items": {"type": "integer"}}})
     with pytest.raises(TooMuchWork):
         mismatch(list(range(2_000)), {"uniqueItems": True})
+    with pytest.raises(TooMuchWork):
+        mismatch(list(range(-400, 0)), {"items": {"anyOf": [{"enum": list(range(400))}, True]}})
+    with pytest.raises(TooMuchWork):
+        mismatch({"a": 1}, {"patternProperties": {f"^{i}": True for i in range(400)}})
+
+
+def test_judgements_share_the_work_of_their_request() -> None:
+    work = Work(10)
+    for _ in range(5):
+        assert mismatch([1, 2], {"maxItems": 2}, work) is None
+    with pytest.raises(TooMuchWork):
+        mismatch(list(range(10)), {"items": {"type": "integer"}}, work)
+
+
+def test_references_that_go_down_too_far_are_too_much_work() -> None:
+    chain = {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(5_000)}
+    with pytest.raises(TooMuchWork):
+        mismatch({}, {"$defs": chain, "$ref": "#/$defs/d0"})
 
 
 def test_a_pattern_that_backtracks_elsewhere_is_quick() -> None:

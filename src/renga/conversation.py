@@ -237,6 +237,7 @@ def _check_place(prompt: Prompt, i: int) -> None:
 
 def _check_tools(specs: Sequence[ToolSpec]) -> None:
     seen: dict[str, str] = {}
+    work = schemas.Work()
     for spec in specs:
         if spec.name in seen:
             raise InvalidRequest(
@@ -245,7 +246,7 @@ def _check_tools(specs: Sequence[ToolSpec]) -> None:
             )
         seen[spec.name] = spec.path
         _check_schema(spec)
-        _check_examples(spec)
+        _check_examples(spec, work)
         if spec.deferred and spec.control is not None:
             raise InvalidRequest(
                 f"{spec.path}.cache_control: Tool '{spec.name}' cannot have both "
@@ -299,13 +300,15 @@ def _check_schema(spec: ToolSpec) -> None:
         )
 
 
-def _check_examples(spec: ToolSpec) -> None:
+def _check_examples(spec: ToolSpec, work: schemas.Work) -> None:
     for i, example in enumerate(spec.examples):
         path = f"{spec.path}.input_examples.{i}"
         try:
-            found = schemas.mismatch(example, spec.schema)
+            found = schemas.mismatch(example, spec.schema, work)
         except schemas.TooMuchWork:
-            raise InvalidRequest(f"{path}: it is too large to be held against its schema") from None
+            raise InvalidRequest(
+                f"{path}: examples and schemas are too large to be held against each other"
+            ) from None
         if found is not None:
             where = ".".join((path, *found.steps))
             raise InvalidRequest(f"{where}: does not match the `input_schema`: it {found.told}")

@@ -17,11 +17,14 @@ from fractions import Fraction
 from typing import Any, Final
 from urllib.parse import unquote
 
-from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 TYPES: Final = ("null", "boolean", "object", "array", "number", "integer", "string")
 MOST_STEPS: Final = 100_000
-"""Pairs of a value and a schema that one judgement looks at."""
+"""What the judgements of one request may look at: about so many pairs of a value and a schema."""
+_PATTERN: Final = (
+    1_000  # steps that making a pattern ready is worth: it may take a third of a second
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,41 @@ class Wrong:
 
 
 class TooMuchWork(Exception):
-    """A judgement would take more than MOST_STEPS."""
+    """Judgements would take more than MOST_STEPS, or more levels than can be gone down."""
+
+
+class Work:
+    """What may still be done, by all judgements that share it."""
+
+    def __init__(self, most: int = MOST_STEPS) -> None:
+        self._left = most
+        self._patterns: dict[str, SchemaValidator | None] = {}
+
+    def spend(self, steps: int = 1) -> None:
+        """Raise TooMuchWork where there is less than that left."""
+        self._left -= steps
+        if self._left < 0:
+            raise TooMuchWork
+
+    def matches(self, pattern: str, text: str) -> bool | None:
+        """Whether `pattern` is found in `text`, in linear time; None where it cannot be told."""
+        self.spend(1 + len(text) // 100)
+        if pattern not in self._patterns:
+            self.spend(_PATTERN)
+            self._patterns[pattern] = _ready(pattern)
+        ready = self._patterns[pattern]
+        try:
+            return None if ready is None else bool(ready.isinstance_python(text))
+        except UnicodeError:
+            return None
+
+
+def _ready(pattern: str) -> SchemaValidator | None:
+    """`pattern` for the linear engine; None where that does not take it."""
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except (SchemaError, UnicodeError):
+        return None
 
 
 # --- whether it is a schema -----------------------------------------------------------------------
@@ -56,7 +93,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_size(value: Any) -> bool:
-    return _is_number(value) and value >= 0 and value == math.floor(value)
+    return _is_number(value) and value >= 0 and value % 1 == 0  # not so of infinity
 
 
 def _is_step(value: Any) -> bool:
@@ -153,18 +190,22 @@ def parts_of(schema: Any) -> Iterator[Mapping[str, Any]]:
 # --- whether a value meets it ---------------------------------------------------------------------
 
 
-def mismatch(value: Any, schema: Any) -> Wrong | None:
+def mismatch(value: Any, schema: Any, work: Work | None = None) -> Wrong | None:
     """The first thing in `value` that `schema` does not accept, or None.
 
-    `schema` is one that has no flaw. Raises TooMuchWork.
+    `schema` is one that has no flaw; `work` is what this may take of. Raises TooMuchWork.
     """
-    return _Judge(schema).see(value, schema)
+    try:
+        return _Judge(schema, work or Work()).see(value, schema)
+    except RecursionError:
+        raise TooMuchWork from None
 
 
 class _Judge:
     """One judgement. What was found of a value and a schema is kept: both may come again."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, work: Work) -> None:
+        self.work = work
         self._root = root
         self._found: dict[tuple[int, int], Wrong | None] = {}
         self._alive: list[Any] = []
@@ -175,8 +216,7 @@ class _Judge:
         key = (id(value), id(schema))
         if key in self._found:
             return self._found[key]
-        if len(self._found) >= MOST_STEPS:
-            raise TooMuchWork
+        self.work.spend()
         self._alive.append(value)  # so that no other value gets its id
         self._found[key] = None  # what refers to itself without a step adds nothing
         found = self._found[key] = self._look(value, schema)
@@ -219,14 +259,20 @@ _CLASSES: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def equal(one: Any, other: Any) -> bool:
+def _free(steps: int = 1) -> None:
+    """Nobody counts."""
+
+
+def equal(one: Any, other: Any, spend: Callable[[int], None] = _free) -> bool:
     """Whether two JSON values are the same: 1 is 1.0, and neither is true."""
+    spend(1)
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
+        return one.keys() == other.keys() and all(equal(one[k], other[k], spend) for k in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(equal, one, other))
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(equal(a, b, spend) for a, b in pairs)
     return bool(one == other)
 
 
@@ -238,11 +284,15 @@ def _type(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> W
 
 
 def _enum(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
-    return None if any(equal(value, one) for one in asked) else Wrong("is none of the enum's")
+    return (
+        None
+        if any(equal(value, one, judge.work.spend) for one in asked)
+        else Wrong("is none of the enum's")
+    )
 
 
 def _const(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
-    return None if equal(value, asked) else Wrong("is not the const")
+    return None if equal(value, asked, judge.work.spend) else Wrong("is not the const")
 
 
 def _reference(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
@@ -250,11 +300,13 @@ def _reference(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any])
 
 
 def _required(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
+    judge.work.spend(len(asked))
     missing = [name for name in asked if name not in value] if isinstance(value, dict) else []
     return Wrong(f"lacks '{missing[0]}', which is required") if missing else None
 
 
 def _properties(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
+    judge.work.spend(len(asked))
     for name, inner in asked.items() if isinstance(value, dict) else ():
         found = judge.see(value[name], inner) if name in value else None
         if found is not None:
@@ -265,7 +317,9 @@ def _properties(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]
 def _patterns(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
     for pattern, inner in asked.items() if isinstance(value, dict) else ():
         for name in value:
-            found = judge.see(value[name], inner) if matches(pattern, name) is True else None
+            found = (
+                judge.see(value[name], inner) if judge.work.matches(pattern, name) is True else None
+            )
             if found is not None:
                 return found.under(name)
     return None
@@ -277,7 +331,7 @@ def _additional(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]
     named, patterns = schema.get("properties") or {}, schema.get("patternProperties") or {}
     for name in value:
         # A pattern that cannot be judged may be the one that the name meets.
-        if name not in named and all(matches(p, name) is False for p in patterns):
+        if name not in named and all(judge.work.matches(p, name) is False for p in patterns):
             found = judge.see(value[name], asked)
             if found is not None:
                 told = Wrong("is not among the properties") if asked is False else found
@@ -348,6 +402,7 @@ def _if(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wro
 
 def _dependent(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
     for name, needed in asked.items() if isinstance(value, dict) else ():
+        judge.work.spend(len(needed))
         if name in value and not all(other in value for other in needed):
             return Wrong(f"has '{name}' without what it needs")
     return None
@@ -361,7 +416,7 @@ def _dependent_schemas(
 
 
 def _pattern(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
-    wrong = isinstance(value, str) and matches(asked, value) is False
+    wrong = isinstance(value, str) and judge.work.matches(asked, value) is False
     return Wrong("does not match the pattern") if wrong else None
 
 
@@ -375,9 +430,8 @@ def _multiple(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) 
 def _unique(judge: _Judge, asked: Any, value: Any, schema: Mapping[str, Any]) -> Wrong | None:
     if not asked or not isinstance(value, list):
         return None
-    if len(value) ** 2 > MOST_STEPS:
-        raise TooMuchWork
-    twice = any(equal(one, other) for at, one in enumerate(value) for other in value[:at])
+    spend = judge.work.spend
+    twice = any(equal(one, other, spend) for at, one in enumerate(value) for other in value[:at])
     return Wrong("has an item twice") if twice else None
 
 
@@ -441,14 +495,3 @@ RULES: dict[str, Rule] = {
     "minProperties": _bound(_sized(dict), _at_least, "has fewer properties than"),
     "maxProperties": _bound(_sized(dict), _at_most, "has more properties than"),
 }
-
-
-def matches(pattern: str, text: str) -> bool | None:
-    """Whether `pattern` is found in `text`, in linear time; None where it cannot be told."""
-    try:
-        SchemaValidator(core_schema.str_schema(pattern=pattern)).validate_python(text)
-    except ValidationError:
-        return False
-    except (SchemaError, UnicodeError):
-        return None
-    return True
