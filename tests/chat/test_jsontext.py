@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from renga.chat.jsontext import LONGEST_NUMBER, JsonValue
+from renga.chat.jsontext import LONGEST_NUMBER, MOST_LEVELS, JsonValue
 
 scalars = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text()
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -96,3 +96,13 @@ def test_a_number_that_no_client_would_read_ends_the_value() -> None:
     assert len(out) == LONGEST_NUMBER + 1
     assert jiter.from_json(out.encode(), partial_mode=True) == [int("7" * LONGEST_NUMBER)]
     assert rest == "7" * (5_000 - LONGEST_NUMBER)
+
+
+def test_what_no_client_would_read_for_its_depth_ends_the_value() -> None:
+    deep = '{"a":[' * (MOST_LEVELS // 2)
+    whole = deep + "]}" * (MOST_LEVELS // 2)
+    assert read(whole)[2].done
+    out, rest, value = read(deep + "[1")
+    assert value.broken
+    assert (out, rest) == (deep, "[1")
+    jiter.from_json(out.encode(), partial_mode=True)

@@ -196,11 +196,11 @@ def _as_object(arguments: str | None) -> str | None:
         return "{}"
     value: Any = json.loads(arguments)
     if isinstance(value, str):
-        arguments = value
-        try:
-            value = json.loads(value)
-        except ValueError:
+        inner = JsonValue()
+        arguments, end = inner.feed(value + " ")  # behind a space, a number has ended too
+        if not inner.done or value[end:].strip():
             return None
+        value = json.loads(arguments)
     if value is None:
         return "{}"
     return arguments if isinstance(value, dict) else None

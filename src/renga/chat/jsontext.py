@@ -1,8 +1,8 @@
 """One JSON value as it is being written: how far it is one, and where it ends.
 
 Owns the rule that what was accepted so far is always the beginning of a JSON text, and of one that
-every client's parser takes: halves of characters become U+FFFD, and a number ends a value that
-would not fit into one. It builds no values and knows no calls.
+every client's parser takes: halves of characters become U+FFFD, and a value ends at a number that
+would not fit into one, and where it is nested too deeply. It builds no values and knows no calls.
 
 Source: RFC 8259. `json` and `jiter`, which the official SDK reads partial input with, are oracles.
 """
@@ -14,6 +14,8 @@ from typing import Literal
 
 # Digits and signs of one number. Python's own integers are read up to 4,300 digits.
 LONGEST_NUMBER = 1_000
+MOST_LEVELS = 100
+"""Objects and lists within each other. `jiter` reads 200, in a request's body too."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
@@ -124,6 +126,8 @@ class JsonValue:
         if char == '"':
             self._state, self._in_key = "string", False
         elif char in "{[":
+            if len(self._open) == MOST_LEVELS:
+                return False
             self._open.append(char)
             self._state = "first_key" if char == "{" else "first"
         elif char in "tfn":
