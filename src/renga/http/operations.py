@@ -19,9 +19,10 @@ from renga.http.models import LARGEST_PAGE, LIFECYCLES
 from renga.http.openai.models import OpenAIModel, OpenAIModelList
 from renga.http.openai.requests import IGNORED, ChatRequest
 from renga.http.openai.shapes import ChatCompletion, ChatCompletionChunk, OpenAIError
+from renga.http.openai.words import CHAT_WORDS
 from renga.http.requests import RequestRow
 from renga.http.versions import VERSIONS
-from renga.http.words import CHAT_WORDS, FIELD_WORDS
+from renga.http.words import FIELD_WORDS
 from renga.types import (
     CountRequest,
     Message,
