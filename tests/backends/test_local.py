@@ -427,4 +427,4 @@ class Going(LocalBackend):
 async def test_what_is_being_read_while_the_model_goes_is_read_to_its_end(tiny: Path) -> None:
     backend = Going(configure(tiny), home=tiny)
     backend._template = ChatTemplate.load(tiny)
-    assert len(backend._read(ask("hi")).tokens) > 0
+    assert len(backend._read(ask("hi"), WINDOW).tokens) > 0
