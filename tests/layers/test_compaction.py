@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renga import conversation
+from renga.caller import Caller
 from renga.chat.signing import Signer
 from renga.errors import InvalidRequest
 from renga.layers.base import Layer
@@ -369,3 +372,19 @@ def test_a_conversation_that_cannot_be_summed_up_is_refused_with_the_apis_code(
     with pytest.raises(InvalidRequest) as caught:
         run(LAYER, summarising(), asked)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("leave_after", [1, 2, 5])
+def test_who_leaves_closes_what_runs_below(leave_after: int, whole: bool) -> None:
+    below = summarising(Says([text("And so it goes on.")]))
+    asked = request([user("hi")], compaction={"type": "summarize"}) if whole else ask()
+
+    async def leave() -> None:
+        stream = LAYER(below.ways).stream(asked, Caller(workspace="team", request_id="req_1"))
+        async with aclosing(stream) as events:  # type: ignore[type-var]
+            for _ in range(leave_after):
+                await anext(events)
+        assert below.closed == len(below.asked)
+
+    asyncio.run(leave())

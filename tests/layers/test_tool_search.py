@@ -219,9 +219,10 @@ def test_who_leaves_closes_what_runs_below(leave_after: int) -> None:
         async with aclosing(stream) as events:  # type: ignore[type-var]
             for _ in range(leave_after):
                 await anext(events)
+        # Closed by now, and not when the loop ends.
+        assert below.closed == len(below.asked)
 
     asyncio.run(leave())
-    assert below.closed == len(below.asked)
 
 
 # --- properties -----------------------------------------------------------------------------------

@@ -111,8 +111,9 @@ async def _compacted(
         return
     joined = Joined()
     summary = _Summary(joined)
-    async for event in summary.write(request, edit.instructions, caller, below.stream):
-        yield event
+    async with aclosing(summary.write(request, edit.instructions, caller, below.stream)) as begun:  # type: ignore[type-var]
+        async for event in begun:
+            yield event
     view = view_of(request)
     for event in _whole(joined, CompactionBlock(), summary.text, view):
         yield event
@@ -136,8 +137,9 @@ async def _summarised(
     _check_complete(request)
     joined = Joined()
     summary = _Summary(joined)
-    async for event in summary.write(request, asked.instructions, caller, path):
-        yield event
+    async with aclosing(summary.write(request, asked.instructions, caller, path)) as begun:  # type: ignore[type-var]
+        async for event in begun:
+            yield event
     view = view_of(request)
     signature = signer.sign(summary.text, _place(view), shown=True) if summary.text else None
     for event in _whole(joined, CompactionBlock(signature=signature), summary.text, view):
