@@ -30,6 +30,7 @@ FORMAT = "output_config.format"
 FIELD = f"{FORMAT}.schema"
 MOST_CHOICES = 1_000
 LONGEST_CHOICES = 20_000  # characters of all choices
+LONGEST_KEPT = 1_000_000  # characters of a grammar of tools that is remembered: some thousand tools
 
 OPTIONS: Any = {
     "whitespace_flexible": False,
@@ -181,6 +182,8 @@ class ToolGrammars:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         made = tools_grammar(specs, lazy=lazy, parallel=parallel, begin=begin, end=end)
+        if len(made.grammar) > LONGEST_KEPT:
+            return made
         with self._lock:
             self._kept[key] = made
             while len(self._kept) > self._most:
