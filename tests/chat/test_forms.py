@@ -150,6 +150,13 @@ def test_text_alone_keeps_the_white_space_at_its_end() -> None:
     assert read(" \n") == []
 
 
+def test_white_space_behind_a_beginning_that_the_caller_wrote_is_text() -> None:
+    reader = Reader(HERMES, begun=True)
+    parts = reader.feed(" cat") + reader.feed(f"\n{CALL}") + reader.finish(cut=False)
+    assert parts[0] == Text(" cat")
+    assert parts[1:] == read(CALL)
+
+
 def test_without_a_form_all_is_text_as_it_is() -> None:
     reader = Reader(None)
     assert reader.feed(f" {CALL}") + reader.finish(cut=False) == [Text(f" {CALL}")]

@@ -25,6 +25,7 @@ from renga.chat.render import ChatTemplate
 from renga.chat.schema import ToolGrammars
 from renga.chat.writing import Writer
 from renga.config import BackendConfig
+from renga.conversation import is_prefilled
 from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
 from renga.engine.memory import engine_settings, megabytes, plan_memory
 from renga.engine.messages import (
@@ -352,7 +353,8 @@ class _Answer:
         self._demand = read.demand
         self._thinks = read.demand.thinks
         self._pieces = pieces
-        self._writer = Writer(ids, read.demand.form, read.demand.toolsets)
+        begun = is_prefilled(read.demand.prompt)
+        self._writer = Writer(ids, read.demand.form, read.demand.toolsets, begun=begun)
         self._usage = Usage(input_tokens=0, output_tokens=0)
 
     def events(self, message: Started | Output | Finished) -> Iterator[Event]:

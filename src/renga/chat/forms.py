@@ -211,15 +211,20 @@ FORMS: tuple[Form, ...] = (Form("hermes", "<tool_call>", "</tool_call>", JsonBod
 
 
 class Reader:
-    """A model's text in parts, while it comes. Without a form all of it is text, as it is."""
+    """A model's text in parts, while it comes. Without a form all of it is text, as it is.
 
-    def __init__(self, form: Form | None) -> None:
+    `begun` is whether it goes on from a text, to which white space at its beginning belongs.
+    """
+
+    def __init__(self, form: Form | None, *, begun: bool = False) -> None:
         self._form = form
         self._buffer = ""
         self._body: Body | None = None
         self._raw = ""  # what was read of a body, while it may turn out to be text
         self._past = False  # whether a call was read, and the mark behind it is awaited
-        self._bare = form is not None  # whether white space here stands before any text
+        self._bare = (
+            form is not None and not begun
+        )  # whether white space here stands before any text
         self._space = ""  # white space that is text if text follows
 
     def feed(self, text: str) -> list[Part]:

@@ -42,16 +42,22 @@ _OWN_ENDS: Collection[StopReason] = ("end_turn", "stop_sequence")
 class Writer:
     """One answer's content as events. `form` is None where no call is expected.
 
-    `toolsets` has the set of each tool that is a member of one. Indices of blocks begin at 0.
+    `toolsets` has the set of each tool that is a member of one; `begun` is whether the caller wrote
+    the beginning of the answer. Indices of blocks begin at 0.
     """
 
     def __init__(
-        self, ids: Ids, form: Form | None = None, toolsets: Mapping[str, str] | None = None
+        self,
+        ids: Ids,
+        form: Form | None = None,
+        toolsets: Mapping[str, str] | None = None,
+        *,
+        begun: bool = False,
     ) -> None:
         self.called = False
         """Whether a call was written, or began to be."""
         self._ids = ids
-        self._reader = Reader(form)
+        self._reader = Reader(form, begun=begun)
         self._toolsets = toolsets or {}
         self._index = 0
         self._open: Kind | None = None
