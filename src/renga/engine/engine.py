@@ -117,6 +117,8 @@ class Engine:
         """What takes long in a `submit` that follows. The one method for another thread."""
         if isinstance(message, Submit) and message.grammar is not None:
             self._language.grammars.prepare(message.grammar)
+            if message.digits is not None:
+                self._language.learn_numbers()
 
     def cancel(self, id: str) -> list[FromEngine]:
         """End a request and free what it holds; nothing if it is not there (any more)."""

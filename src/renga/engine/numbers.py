@@ -43,7 +43,8 @@ class NumberTokens:
         pieces = vocabulary.pieces[:vocab]
         leads = np.zeros(vocab, dtype=np.int16)
         for token, piece in enumerate(pieces):
-            leads[token] = len(piece) - len(piece.lstrip(b"0123456789"))
+            if piece[:1].isdigit():
+                leads[token] = len(piece) - len(piece.lstrip(b"0123456789"))
         singles = {piece: token for token, piece in enumerate(pieces) if len(piece) == 1}
         behind = [*end_ids, *(singles[piece] for piece in _BEHIND if piece in singles)]
         return cls(pieces, leads, np.array(behind, dtype=np.int64), singles.get(b'"'))
