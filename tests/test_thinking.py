@@ -179,6 +179,17 @@ def test_what_clients_rewrite_between_requests_changes_nothing() -> None:
         ]
 
 
+def test_a_number_that_a_client_writes_in_another_way_is_the_same() -> None:
+    """JavaScript reads 17.0 and 10000000000000000001, and writes 17 and 10000000000000000000."""
+    first = said(ask(), ("tool_use", '{"a": 17.0, "b": [10000000000000000001]}'))
+    results = {"role": "user", "content": [RESULT]}
+    later = said(ask(QUESTION, first, results), ("thinking", "So."), ("text", "42."))
+    first["content"][0]["input"] = {"b": [10000000000000000000], "a": 17}
+    assert read(ask(QUESTION, first, results, later, QUESTION)) == ["So."]
+    first["content"][0]["input"]["a"] = 18
+    assert read(ask(QUESTION, first, results, later, QUESTION)) == [""]
+
+
 @pytest.mark.parametrize("path", ["thinking", "signature"])
 def test_a_changed_block_in_the_latest_turn_is_refused_and_in_an_earlier_one_left_out(
     path: str,

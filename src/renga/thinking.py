@@ -98,13 +98,18 @@ class Place:
             if text := block.text.strip():  # clients trim
                 self._add("text", text)
         elif isinstance(block, _CALLS):
-            self._add("call", block.id, block.name, json.dumps(block.input, sort_keys=True))
+            self._add("call", block.id, block.name, _canonical(block.input))
 
     def _add(self, *said: str) -> None:
         # Lengths keep apart what would read the same in a row.
         for one in said:
             raw = one.encode("utf-8", "surrogatepass")
             self._digest.update(f"{len(raw)}:".encode() + raw)
+
+
+def _canonical(value: Any) -> str:
+    """JSON text that is the same after a client read it and wrote it: 1 and 1.0 are one number."""
+    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
 
 
 _CALLS = (ToolUseParam, ToolUseBlock, ServerToolUseParam, ServerToolUseBlock)
