@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,34 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
     assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
     assert Signer.load(tmp_path).check("I think", signature, b"").verdict == "ours"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_key_that_another_process_made_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    other = "ab" * 32 + "\n"
+    there = iter([False, True])
+
+    def exists(file: Path) -> bool:
+        (tmp_path / KEY_FILE).write_text(other)
+        return next(there)
+
+    def link(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "exists", exists)
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    Signer.load(tmp_path)
+    assert (tmp_path / KEY_FILE).read_text() == other
+    assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_a_key_is_added_behind_a_last_line_without_an_end(tmp_path: Path) -> None:
+    (tmp_path / KEY_FILE).write_text("ab" * 32)
+    assert add_key(tmp_path) == 2
+    Signer.load(tmp_path)
 
 
 def test_a_newer_key_signs_and_the_older_is_still_understood(tmp_path: Path) -> None:

@@ -116,8 +116,9 @@ def add_key(home: Path) -> int:
     Signer.load(home)
     file = home / KEY_FILE
     try:
+        gap = "" if file.read_text(encoding="ascii").endswith("\n") else "\n"
         with file.open("a", encoding="ascii") as opened:
-            opened.write(f"{secrets.token_hex(_SECRET_BYTES)}\n")
+            opened.write(f"{gap}{secrets.token_hex(_SECRET_BYTES)}\n")
         return len(file.read_text(encoding="ascii").split())
     except OSError as error:
         raise SetupError(f"cannot write the key file {file}: {error}", _HINT) from error
@@ -130,10 +131,20 @@ def _write_first(file: Path) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as opened:
             opened.write(f"{secrets.token_hex(_SECRET_BYTES)}\n")
-        if not file.exists():
-            draft.replace(file)
+        _place(draft, file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _place(draft: Path, file: Path) -> None:
+    """Give `draft` the name `file`, unless another process was quicker."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not file.exists():
+            draft.replace(file)
 
 
 def _name(secret: bytes) -> bytes:
