@@ -490,6 +490,16 @@ LOOSE: list[tuple[dict[str, Any], bool]] = [
 ]
 
 
+@pytest.mark.parametrize("size", [5.0, 2**53 - 1, 2**63 - 1, 2**64, 1e30])
+def test_sizes_are_followed_however_they_are_written_and_however_large(vocabulary, size):
+    text = {"type": "string", "minLength": 1.0, "maxLength": size}
+    sized = {**CODE, "properties": {"a": text}}
+    for strict in (True, False):
+        assert calls(vocabulary, [tool(sized, strict=strict)], call("f", {"a": "12345"}))
+        assert not calls(vocabulary, [tool(sized, strict=strict)], call("f", {"a": ""}))
+        assert not calls(vocabulary, [tool(sized, strict=strict)], call("f", {}))
+
+
 @pytest.mark.parametrize(("schema", "held"), LOOSE)
 def test_what_cannot_be_followed_of_another_tool_is_passed_over(vocabulary, schema, held):
     assert calls(vocabulary, [tool(schema)], call("f", {"a": 1}))

@@ -46,6 +46,12 @@ _DAY = (
 _TIME = "..:..:[0-5]"
 DATES = {"date": f"^{_DAY}", "time": f"^{_TIME}", "date-time": f"^{_DAY}.{_TIME}"}
 
+# Sizes, and one that no answer comes to: the library breaks off at numbers of 64 bits.
+SIZES = frozenset(
+    f"{end}{of}" for end in ("min", "max") for of in ("Length", "Items", "Properties", "Contains")
+)
+UNREACHED = 10**9
+
 ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment"})
 
 # Where schemas stand in a schema: by name, in a list, or alone.
@@ -60,7 +66,7 @@ def written(schema: Mapping[str, Any], field: str) -> dict[str, Any]:
     check_form(schema, field)
     _check_cost(schema, field)
     _check_certain(schema, field)
-    changes = [_bare, _ordered, _dated]
+    changes = [_bare, _sized, _ordered, _dated]
     if not any(key in COMBINING for key in _keys(schema)):
         changes.append(_closed)
 
@@ -265,6 +271,17 @@ def _rewritten(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) 
 def _bare(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without what it says to people, most of its length where tools are described."""
     return {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+
+
+def _sized(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with sizes as the library reads them: 5.0 as 5, and none that nothing reaches."""
+    for key in SIZES & schema.keys():
+        size = int(schema[key])
+        if size > UNREACHED and key.startswith("max"):
+            del schema[key]
+        else:
+            schema[key] = min(size, UNREACHED)
+    return schema
 
 
 def _ordered(schema: dict[str, Any]) -> dict[str, Any]:
