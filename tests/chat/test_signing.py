@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,26 +88,16 @@ def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert Signer.load(tmp_path).check("I think", signature, b"").verdict == "ours"
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_key_that_another_process_made_meanwhile_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    other = "ab" * 32 + "\n"
-    there = iter([False, True])
-
-    def exists(file: Path) -> bool:
-        (tmp_path / KEY_FILE).write_text(other)
-        return next(there)
-
-    def link(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "exists", exists)
-    if not links:
-        monkeypatch.setattr(os, "link", link)
-    Signer.load(tmp_path)
-    assert (tmp_path / KEY_FILE).read_text() == other
-    assert [file.name for file in tmp_path.iterdir()] == [KEY_FILE]
+def test_all_who_begin_at_once_have_the_key_that_stays(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for home in (tmp_path / f"{n}" for n in range(40)):
+            home.mkdir()
+            signers = list(threads.map(Signer.load, [home] * 8))
+            assert [file.name for file in home.iterdir()] == [KEY_FILE]
+            last = Signer.load(home)
+            for signer in signers:
+                signature = signer.sign("I think", b"", shown=True)
+                assert last.check("I think", signature, b"").verdict == "ours"
 
 
 def test_a_key_is_added_behind_a_last_line_without_an_end(tmp_path: Path) -> None:
