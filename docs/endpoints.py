@@ -55,7 +55,7 @@ def page(operation: Operation) -> str:
     parts += ["## Answer", *_types(content[JSON]["schema"], components, told)]
     if STREAM in content:
         about = "With `stream`, each event's data is one of these:"
-        parts += ["## Stream", about, *_types(content[STREAM]["x-events"], components, told)]
+        parts += ["## Stream", about, *_types(_data(content), components, told)]
     failures = {s: r for s, r in described["responses"].items() if s != "200"}
     if failures:
         rows = [[status, r["description"]] for status, r in failures.items()]
@@ -63,6 +63,13 @@ def page(operation: Operation) -> str:
         schema = next(iter(failures.values()))["content"][JSON]["schema"]
         parts += _types(schema, components, told)
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+
+
+def _data(content: Schema) -> Schema:
+    """What the data of an event is, the last one's left out where that is no JSON."""
+    data = content[STREAM]["schema"]["properties"]["data"]
+    found: Schema = data.get("anyOf", [data])[0]["contentSchema"]
+    return found
 
 
 def _parameters(found: list[Schema]) -> str:

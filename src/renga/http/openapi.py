@@ -122,9 +122,9 @@ def _responses(operation: Operation, schemas: Schemas) -> Json:
         answer = {"anyOf": [answer, schemas[operation.other, "serialization"]]}
     content: Json = {JSON: {"schema": answer}}
     if operation.stream is not None:
-        # OpenAPI 3.1 has no word for the type of each event.
-        events = schemas[operation.stream, "serialization"]
-        content[STREAM] = {"schema": {"type": "string"}, "x-events": events}
+        content[STREAM] = {
+            "schema": _frame(schemas[operation.stream, "serialization"], operation.last)
+        }
     found: Json = {"200": {"description": "the answer", "content": content}}
     for status, about in operation.statuses.items():
         found[str(status)] = {"description": about, "content": {JSON: {"schema": answer}}}
@@ -135,6 +135,18 @@ def _responses(operation: Operation, schemas: Schemas) -> Json:
         about = _phrase(status)
         found[str(status)] = {"description": about, "content": {JSON: {"schema": failure}}}
     return found
+
+
+def _frame(data: Json, last: str | None) -> Json:
+    """One server-sent event whose data is JSON, as readers of such streams describe them."""
+    told: Json = {"type": "string", "contentMediaType": JSON, "contentSchema": data}
+    if last is not None:
+        told = {"anyOf": [told, {"const": last}]}
+    return {
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": told},
+        "required": ["data"],
+    }
 
 
 def _status(cls: type[RengaError], operation: Operation) -> int:

@@ -16,6 +16,7 @@ from renga.events import Event
 from renga.http.health import Alive, Readiness
 from renga.http.loading import BackendList, BackendState
 from renga.http.models import LARGEST_PAGE, LIFECYCLES
+from renga.http.openai.answers import DONE
 from renga.http.openai.models import OpenAIModel, OpenAIModelList
 from renga.http.openai.requests import IGNORED, ChatRequest
 from renga.http.openai.shapes import ChatCompletion, ChatCompletionChunk, OpenAIError
@@ -114,6 +115,8 @@ class Operation:
     ignored: Mapping[str, str] = field(default_factory=dict)
     """Fields of the body that its type does not have, accepted without effect."""
     stream: Any = None
+    last: str | None = None
+    """The data of a stream's last event, where it is not what the others are."""
     other: Any = None
     parameters: tuple[Json, ...] = ()
     raises: tuple[type[RengaError], ...] = ()
@@ -182,6 +185,7 @@ OPERATIONS: tuple[Operation, ...] = (
         words=CHAT_WORDS,
         ignored={name: why for name, (_, why) in IGNORED.items()},
         stream=ChatCompletionChunk,
+        last=DONE,
         raises=ASKING,
         failure=OpenAIError,
     ),

@@ -47,6 +47,8 @@ FINISH: Mapping[StopReason, str] = {
     "refusal": "content_filter",
 }
 
+DONE = "[DONE]"  # the data of a stream's last event, which is no JSON
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -188,7 +190,7 @@ class ChunkForm:
 
     def end(self) -> bytes:
         """See `Form`."""
-        done = data_line(b"[DONE]")
+        done = data_line(DONE.encode())
         if not self._include_usage:
             return done
         head = {**self._choice.head, "object": "chat.completion.chunk"}
