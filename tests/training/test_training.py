@@ -258,7 +258,7 @@ def test_one_command_goes_from_data_to_a_model_that_answers_also_after_a_kill(
     final = json.loads((work / "progress.json").read_text("utf-8"))
     assert 0 < step < final["step"] == SIZES["miniature"].plan.steps
     assert "SNIPS" in (out / "MODEL_CARD.md").read_text("utf-8")
-    assert len(json.loads((work / "scores.json").read_text("utf-8"))) == 5
+    assert len(json.loads((work / "scores.json").read_text("utf-8"))) == 7
     Tokenizer.load(out / "tokenizer.json")
     assert len(score.answers(out, [score.Job((Turn("user", "hi"),), 4)])) == 1
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
