@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Encoder
 
 from renga.chat import tokenizer as module
 from renga.chat.tokenizer import Tokenizer
-from tests.tiny_model import SPECIAL, train_tokenizer
+from tests.tiny_model import MARKS, SPECIAL, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_shielded_text_holds_no_marker_and_loses_nothing(ours: Tokenizer, text
 
 
 def test_markers_are_the_control_tokens(ours: Tokenizer) -> None:
-    assert set(ours.markers) == set(SPECIAL)
+    assert set(ours.markers) == {*SPECIAL, *MARKS}
     assert ours.size == train_tokenizer().get_vocab_size()
 
 

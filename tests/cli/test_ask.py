@@ -41,15 +41,15 @@ def test_every_answer_stands_in_the_ledger(renga: RunRenga):
     renga("ask", "abcdefgh", "--tier", "opus", config=ECHO)
     rows = [line.split() for line in renga("ledger", "totals", config=ECHO).stdout.splitlines()]
     # Two tokens in at $1 and two out at $5 per million; opus is served, and charged, as haiku.
-    assert rows[1] == ["haiku", "1", "2", *"0000", "2", "0.000012", "0"]
-    assert rows[2] == ["opus", "1", "2", *"0000", "2", "0.000012", "0"]
+    assert rows[1] == ["haiku", "1", "2", *"0000", "2", "0", "0.000012", "0"]
+    assert rows[2] == ["opus", "1", "2", *"0000", "2", "0", "0.000012", "0"]
 
 
 def test_the_prices_of_the_configuration_are_charged(renga: RunRenga):
     config = f"{ECHO}\n[prices.haiku]\ninput = 0.5\noutput = 7"
     renga("ask", "abcdefgh", config=config)
     rows = [line.split() for line in renga("ledger", "totals", config=config).stdout.splitlines()]
-    assert rows[1] == ["haiku", "1", "2", *"0000", "2", "0.000015", "0"]
+    assert rows[1] == ["haiku", "1", "2", *"0000", "2", "0", "0.000015", "0"]
 
 
 def test_looking_at_the_ledger_writes_no_row(renga: RunRenga, tmp_path: Path):

@@ -155,7 +155,7 @@ class There:
         return ordered(self._stream(request))
 
     async def _stream(self, request: MessagesRequest) -> AsyncIterator[Event]:
-        body = request.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        body = request.model_dump(mode="json", exclude_none=True, by_alias=True)
         connection = self._connect(self._host, self._port, timeout=TIMEOUT_SECONDS)
         lines = self._lines(connection, {**body, "stream": True})
         try:
