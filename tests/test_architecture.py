@@ -67,6 +67,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "llguidance": ("renga.engine", "renga.chat"),
     "tokenizers": ("renga.engine", "renga.chat", "renga.models"),
     "jinja2": ("renga.chat",),
+    "aiohttp": ("renga.models.hub", "renga.media.fetching"),
     "starlette": ("renga.http", "renga.bench.servers"),
     "uvicorn": ("renga.http", "renga.bench.servers"),
     "typer": ("renga.cli",),
@@ -118,7 +119,7 @@ SCRIPTS = ("renga.store.migrations.env",)
 EFFECTS = {"renga.engine": "sys.modules.setdefault('openvino_telemetry', None)"}
 
 HEAVY = (
-    "anthropic llguidance numpy openvino rich sqlalchemy starlette tokenizers torch "
+    "aiohttp anthropic llguidance numpy openvino rich sqlalchemy starlette tokenizers torch "
     "transformers typer uvicorn"
 ).split()
 
