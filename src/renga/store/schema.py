@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration; a database that is at it is opened without loading Alembic."""
 
 TOKENS: Final = (
@@ -139,4 +139,24 @@ keys: Final = Table(
     Column("digest", String, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("disabled_us", BigInteger),
+)
+
+files: Final = Table(
+    "files",
+    metadata,
+    Column("file_id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("filename", String),
+    Column("mime_type", String),
+    Column("size_bytes", BigInteger),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Index(None, "workspace", "created_us", "file_id"),
+    Index(
+        "ix_files_unsettled",
+        "state",
+        sqlite_where=text("state != 'there' OR expires_us IS NOT NULL"),
+        postgresql_where=text("state != 'there' OR expires_us IS NOT NULL"),
+    ),
 )
