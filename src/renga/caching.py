@@ -23,8 +23,11 @@ from renga.toolkit.expansion import expanded
 from renga.types import (
     CacheControl,
     CompactionParam,
+    DocumentParam,
     FoundTools,
+    ImageParam,
     Prompt,
+    SearchResultParam,
     ServerToolUseParam,
     TextParam,
     ThinkingEnabled,
@@ -188,6 +191,9 @@ def ttl_of(control: CacheControl | None) -> Ttl:
 
 _MarkableBlock = (
     TextParam
+    | ImageParam
+    | DocumentParam
+    | SearchResultParam
     | ToolUseParam
     | ToolResultParam
     | ServerToolUseParam

@@ -22,11 +22,14 @@ from renga.types import (
     AnyChoice,
     ClearThinking,
     CompactionParam,
+    DocumentParam,
     Effort,
+    ImageParam,
     MessagesRequest,
     NamedChoice,
     Prompt,
     RedactedThinkingParam,
+    SearchResultParam,
     ServerToolUseParam,
     TextParam,
     ThinkingEnabled,
@@ -51,6 +54,9 @@ ONLY_WITH: Final[dict[type, str]] = {
     ServerToolUseParam: "assistant",
     ToolSearchResultParam: "assistant",
     ToolResultParam: "user",
+    ImageParam: "user",
+    DocumentParam: "user",
+    SearchResultParam: "user",
 }
 SERVED = (ServerToolUseParam, ToolSearchResultParam, CompactionParam)
 

@@ -22,6 +22,7 @@ from renga.toolkit import ToolSpec, definition, specs_of
 from renga.toolkit.expansion import expanded
 from renga.types import (
     AnyBlockParam,
+    AnyResultParam,
     CacheControl,
     MessageParam,
     Prompt,
@@ -229,10 +230,12 @@ class _Reading:
         results[-1] = replace(results[-1], path=path, control=control)
         return results
 
-    def _shown(self, inner: TextParam | ToolReferenceParam) -> str:
+    def _shown(self, inner: AnyResultParam) -> str:
         """A text, or a referenced tool: its definition, and from the second time on its name."""
         if isinstance(inner, TextParam):
             return inner.text
+        if not isinstance(inner, ToolReferenceParam):
+            return ""
         if self._deferred is None:
             specs = specs_of(self.prompt)
             self._deferred = {spec.name: _function(spec) for spec in specs if spec.deferred}

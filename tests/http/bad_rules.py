@@ -372,10 +372,10 @@ CALLS = [
               block=result(content=["3"])),
     result_is("a result with an image", "messages.2.content.0.content.0: ", "`image`",
               block=result(content=[IMAGE])),
-    result_is("a result with a document", "messages.2.content.0.content.0: ", "`document`",
+    result_is("a result with half a document", "messages.2.content.0.content.0.source: Field",
               block=result(content=[{"type": "document"}])),
-    result_is("a result with a search result", "messages.2.content.0.content.0: ",
-              "`search_result`", block=result(content=[{"type": "search_result"}])),
+    result_is("a result with half a search result", "messages.2.content.0.content.0.source: Field",
+              block=result(content=[{"type": "search_result"}])),
     result_is("a result with a browser's state", "messages.2.content.0.content.0: ",
               "`browser_state`", block=result(content=[{"type": "browser_state"}])),
     result_is("a result within a result", "messages.2.content.0.content.0: ", "'tool_result'",
@@ -433,7 +433,7 @@ SEARCHES = [
         block_is(f"the block {kind}", "messages.1.content.1: ", f"`{kind}`", "accepted: text",
                  block={"type": kind})
         for kind in (
-            "document", "search_result", "web_search_tool_result", "web_fetch_tool_result",
+            "web_search_tool_result", "web_fetch_tool_result",
             "code_execution_tool_result", "bash_code_execution_tool_result",
             "text_editor_code_execution_tool_result", "container_upload", "mcp_tool_use",
             "mcp_tool_result", "mcp_tool_listing", "fallback", "tool_addition", "tool_removal",

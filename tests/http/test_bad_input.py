@@ -196,7 +196,7 @@ TURNS = [
     block_is("a block without text", "messages.1.content.1.text: Field", block={"type": "text"}),
     block_is("text a number", "messages.1.content.1.text: ", block={"type": "text", "text": 5}),
     block_is("a block a string", "messages.1.content.1: ", block="hi"),
-    block_is("an image", "messages.1.content.1: ", "`image`", "text", block={"type": "image"}),
+    block_is("half an image", "messages.1.content.1.source: Field", block={"type": "image"}),
     block_is("an unknown block", "messages.1.content.1: ", "'song'", block={"type": "song"}),
     turns_are(
         "100,001 turns",

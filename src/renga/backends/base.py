@@ -7,7 +7,7 @@ timeouts and recording are backends that wrap a backend. It does not know tiers 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,12 +16,19 @@ from renga.errors import InvalidRequest
 from renga.events import Event, MessageDelta, MessageStart
 from renga.prices import Service, Tokens
 from renga.types import (
+    AnyBlockParam,
+    AnyResultParam,
+    ContentSource,
+    DocumentParam,
     Effort,
+    ImageParam,
     Likelihood,
     MessagesRequest,
     Prompt,
     ScoreRequest,
+    SearchResultParam,
     ServerToolUseParam,
+    TextParam,
     ThinkingAdaptive,
     ToolResultParam,
     ToolSearchResultParam,
@@ -37,6 +44,7 @@ class Capabilities:
     """What a backend can honour. `window` and `max_output` are tokens.
 
     `thinking` are the types it takes, `efforts` the levels between which it makes a difference.
+    `images` is whether it sees pixels, `documents` whether it reads documents and search results.
     """
 
     window: int
@@ -50,6 +58,8 @@ class Capabilities:
     thinking: frozenset[str] = frozenset({"disabled"})
     efforts: frozenset[Effort] = frozenset()
     logprobs: bool = False
+    images: bool = False
+    documents: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
@@ -86,17 +96,17 @@ class Capabilities:
             effort = message.output_config and message.output_config.effort
             if effort and effort not in self.efforts:
                 return f"messages.{i}.output_config.effort"
-        if self.tools:
+        if self.tools and self.images and self.documents:
             return None
-        return next(
-            (
-                f"messages.{i}.content.{j}"
-                for i, message in enumerate(request.messages)
-                for j, block in enumerate(message.content)
-                if isinstance(block, _CALLS)
-            ),
-            None,
-        )
+        return next((path for path, block in _blocks(request) if not self._reads(block)), None)
+
+    def _reads(self, block: AnyBlockParam | AnyResultParam) -> bool:
+        """Whether a block of this type can be read at all."""
+        if isinstance(block, _CALLS):
+            return self.tools
+        if isinstance(block, ImageParam):
+            return self.images
+        return self.documents or not isinstance(block, DocumentParam | SearchResultParam)
 
     def ignored_in(self, request: Prompt) -> tuple[str, ...]:
         """Fields of `request` that this backend accepts without effect."""
@@ -110,6 +120,27 @@ class Capabilities:
             and not isinstance(request.thinking, ThinkingAdaptive),
         }
         return tuple(field for field, found in without.items() if found)
+
+
+def _blocks(request: Prompt) -> Iterator[tuple[str, AnyBlockParam | AnyResultParam]]:
+    """Every block of the conversation, those in results and documents too, with its path."""
+    for i, message in enumerate(request.messages):
+        for j, block in enumerate(message.content):
+            path = f"messages.{i}.content.{j}"
+            yield path, block
+            for k, inner in enumerate(block.content if isinstance(block, ToolResultParam) else ()):
+                yield f"{path}.content.{k}", inner
+                yield from _within(f"{path}.content.{k}", inner)
+            yield from _within(path, block)
+
+
+def _within(
+    path: str, block: AnyBlockParam | AnyResultParam
+) -> Iterator[tuple[str, TextParam | ImageParam]]:
+    """The blocks that a document consists of."""
+    if isinstance(block, DocumentParam) and isinstance(block.source, ContentSource):
+        for k, inner in enumerate(block.source.content):
+            yield f"{path}.source.content.{k}", inner
 
 
 @dataclass
@@ -224,6 +255,12 @@ def refuse(name: str, field_path: str, request: Prompt) -> InvalidRequest:
             thinking, f'"thinking.type.{thinking}" is not supported for this model'
         )
         return InvalidRequest(f"{field_path}: {told}; leave `thinking` out or ask another model")
+    block = next((block for path, block in _blocks(request) if path == field_path), None)
+    if isinstance(block, ImageParam | DocumentParam | SearchResultParam):
+        return InvalidRequest(
+            f"{field_path}: `{block.type}` blocks are not supported by backend '{name}'; leave "
+            "them out or ask another model"
+        )
     return InvalidRequest(
         f"{field_path}: backend '{name}' cannot honour this; leave it out or ask another model"
     )

@@ -21,6 +21,7 @@ from renga.errors import InvalidRequest
 from renga.toolkit.specs import specs_of, visible
 from renga.types import (
     AnyBlockParam,
+    AnyResultParam,
     CompactionParam,
     FoundTools,
     MessageParam,
@@ -115,7 +116,7 @@ def _call(block: ServerToolUseParam) -> ToolUseParam:
 
 def _result(block: ToolSearchResultParam) -> ToolResultParam:
     found = block.content
-    content: list[TextParam | ToolReferenceParam]
+    content: list[AnyResultParam]
     if isinstance(found, FoundTools):
         content = list(found.tool_references) or [TextParam(text=NOTHING_FOUND)]
     else:

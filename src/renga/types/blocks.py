@@ -20,6 +20,9 @@ CALLED_NAME = r"^[a-zA-Z0-9_-]{1,200}$"
 
 SUPPORTED_BLOCKS = (
     "text",
+    "image",
+    "document",
+    "search_result",
     "thinking",
     "redacted_thinking",
     "tool_use",
@@ -30,13 +33,18 @@ SUPPORTED_BLOCKS = (
 )
 # Blocks of the API that stand in other blocks, or that a later edition honours.
 KNOWN_BLOCKS = frozenset(
-    "image document search_result web_search_tool_result web_fetch_tool_result "
-    "code_execution_tool_result bash_code_execution_tool_result "
-    "text_editor_code_execution_tool_result container_upload mcp_tool_use mcp_tool_result "
-    "mcp_tool_listing fallback tool_addition tool_removal advisor_tool_result tool_reference "
-    "browser_state".split()
+    "web_search_tool_result web_fetch_tool_result code_execution_tool_result "
+    "bash_code_execution_tool_result text_editor_code_execution_tool_result container_upload "
+    "mcp_tool_use mcp_tool_result mcp_tool_listing fallback tool_addition tool_removal "
+    "advisor_tool_result tool_reference browser_state".split()
 )
 _REFUSED = {kind: f"`{kind}` blocks are not supported by this server yet" for kind in KNOWN_BLOCKS}
+# System text is text: an image there is refused as a later edition's block would be.
+_NOT_IN_SYSTEM = _REFUSED | {
+    kind: f"`{kind}` blocks cannot be in the system text"
+    for kind in ("image", "document", "search_result")
+}
+LONGEST_URL = 8_192  # characters
 
 
 class CacheControl(Wire):
@@ -55,6 +63,128 @@ class TextParam(Wire):
     citations: only_null(  # type: ignore[valid-type]
         "citations are not supported by this server yet; leave them out or send null"
     ) = None
+
+
+def _blocks_of(value: Any) -> Any:
+    """A string is the short form of one text block."""
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+def _string_or_blocks(value: Any) -> Any:
+    if isinstance(value, (str, list)):
+        return value
+    raise PydanticCustomError(
+        "content_type", "Input should be a string or a list of content blocks"
+    )
+
+
+class Base64Image(Wire):
+    """An image in the request itself. `data` is base64 of what `media_type` says it is."""
+
+    type: Literal["base64"] = "base64"
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: str
+
+
+class UrlSource(Wire):
+    """An image or a document that the server is to fetch."""
+
+    type: Literal["url"] = "url"
+    url: Annotated[str, Field(min_length=1, max_length=LONGEST_URL)]
+
+
+class FileSource(Wire):
+    """An image or a document that was uploaded before."""
+
+    type: Literal["file"] = "file"
+    file_id: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Base64Pdf(Wire):
+    """A PDF in the request itself. `data` is base64."""
+
+    type: Literal["base64"] = "base64"
+    media_type: Literal["application/pdf"]
+    data: str
+
+
+class PlainText(Wire):
+    """A document that is its text."""
+
+    type: Literal["text"] = "text"
+    media_type: Literal["text/plain"]
+    data: str
+
+
+class ImageTransformations(Wire):
+    """What becomes of an image that is larger than a model takes; `downsize` where it is silent."""
+
+    oversized_image: Literal["downsize", "error"] | None = None
+
+
+class ImageParam(Wire):
+    """An image."""
+
+    type: Literal["image"] = "image"
+    source: Annotated[
+        Annotated[Base64Image | UrlSource | FileSource, Discriminator("type")],
+        known_types("source", ("base64", "url", "file"), {}),
+    ]
+    cache_control: CacheControl | None = None
+    transformations: ImageTransformations | None = None
+
+
+class ContentSource(Wire):
+    """A document of texts and images: each of its texts can be cited as a whole."""
+
+    type: Literal["content"] = "content"
+    content: Annotated[
+        list[
+            Annotated[
+                Annotated[TextParam | ImageParam, Discriminator("type")],
+                known_types("block", ("text", "image"), _REFUSED),
+            ]
+        ],
+        Field(fail_fast=True),
+        BeforeValidator(_blocks_of),
+        BeforeValidator(
+            _string_or_blocks, json_schema_input_type=str | list[TextParam | ImageParam]
+        ),
+    ]
+
+
+class CitationsConfig(Wire):
+    """Whether the answer is to say where in a document its sentences come from."""
+
+    enabled: Flag = False
+
+
+class DocumentParam(Wire):
+    """A document. `title` and `context` are read with it and cannot be cited."""
+
+    type: Literal["document"] = "document"
+    source: Annotated[
+        Annotated[
+            Base64Pdf | PlainText | ContentSource | UrlSource | FileSource,
+            Discriminator("type"),
+        ],
+        known_types("source", ("base64", "text", "content", "url", "file"), {}),
+    ]
+    title: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    context: Annotated[str, Field(min_length=1)] | None = None
+    citations: CitationsConfig | None = None
+    cache_control: CacheControl | None = None
+
+
+class SearchResultParam(Wire):
+    """What a search found: some texts of one source."""
+
+    type: Literal["search_result"] = "search_result"
+    source: str
+    title: str
+    content: Annotated[list[TextParam], Field(min_length=1, fail_fast=True)]
+    citations: CitationsConfig | None = None
+    cache_control: CacheControl | None = None
 
 
 class ThinkingParam(Wire):
@@ -111,23 +241,13 @@ class ToolReferenceParam(Wire):
     cache_control: CacheControl | None = None
 
 
+AnyResultParam = TextParam | ImageParam | DocumentParam | SearchResultParam | ToolReferenceParam
 ResultBlock = Annotated[
-    Annotated[TextParam | ToolReferenceParam, Discriminator("type")],
-    known_types("block", ("text", "tool_reference"), _REFUSED),
+    Annotated[AnyResultParam, Discriminator("type")],
+    known_types(
+        "block", ("text", "image", "document", "search_result", "tool_reference"), _REFUSED
+    ),
 ]
-
-
-def _blocks_of(value: Any) -> Any:
-    """A string is the short form of one text block."""
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-
-def _string_or_blocks(value: Any) -> Any:
-    if isinstance(value, (str, list)):
-        return value
-    raise PydanticCustomError(
-        "content_type", "Input should be a string or a list of content blocks"
-    )
 
 
 def _nothing_is_empty(value: Any) -> Any:
@@ -211,6 +331,9 @@ class CompactionParam(Wire):
 
 AnyBlockParam = (
     TextParam
+    | ImageParam
+    | DocumentParam
+    | SearchResultParam
     | ThinkingParam
     | RedactedThinkingParam
     | ToolUseParam
@@ -223,7 +346,7 @@ BlockParam = Annotated[
     Annotated[AnyBlockParam, Discriminator("type")],
     known_types("block", SUPPORTED_BLOCKS, _REFUSED),
 ]
-SystemBlockParam = Annotated[TextParam, known_types("block", ("text",), _REFUSED)]
+SystemBlockParam = Annotated[TextParam, known_types("block", ("text",), _NOT_IN_SYSTEM)]
 
 # One bad item is told, not all: a hostile body holds millions.
 Blocks = Annotated[
