@@ -71,22 +71,26 @@ async def _read(receive: Receive, announced: int, limit: int) -> bytes:
     pieces: list[bytes] = []
     size, more = 0, True
     while more:
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                message = await receive()
-        except TimeoutError as error:
-            raise RequestTimeout(
-                f"the body did not arrive: nothing came for {SILENCE_SECONDS:g} s"
-            ) from error
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        piece = message.get("body", b"")
+        piece, more = await next_piece(receive)
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
         pieces.append(piece)
-        more = message.get("more_body", False)
     return b"".join(pieces)
+
+
+async def next_piece(receive: Receive) -> tuple[bytes, bool]:
+    """The next bytes of a body, and whether more follow. Raises RequestTimeout and ClientLeft."""
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            message = await receive()
+    except TimeoutError as error:
+        raise RequestTimeout(
+            f"the body did not arrive: nothing came for {SILENCE_SECONDS:g} s"
+        ) from error
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def _unpack(packed: bytes, limit: int) -> bytes:

@@ -1,0 +1,1 @@
+"""Uploaded files: what they are, where their bytes stand, and how long they stay."""
