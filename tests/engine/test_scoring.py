@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renga.engine.choosing import END, forks_of
 from renga.engine.engine import Engine
 from renga.engine.messages import Finished, FromEngine, Score, Scored, Started, Submit
 from renga.engine.scoring import Scoring
@@ -181,7 +183,8 @@ tails = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4), min_size=1
 
 @given(tails)
 def test_no_tail_begins_another_and_every_continuation_has_its_own_numbers(continuations):
-    scoring = Scoring(Score(id="s", salt="t", prompt=[1], continuations=continuations), 64)
+    score = Score(id="s", salt="t", prompt=[1], continuations=continuations)
+    scoring = Scoring(score, 64, frozenset())
     kept = [tail.tokens for tail in scoring.tails]
     assert not any(a != b and b[: len(a)] == a for a in kept for b in kept)
     assert len({tuple(tokens) for tokens in kept}) == len(kept)
@@ -189,3 +192,58 @@ def test_no_tail_begins_another_and_every_continuation_has_its_own_numbers(conti
         tail.logprobs = [float(hash(tuple(tail.tokens[:n])) % 97) for n in range(len(tail.tokens))]
     for tokens, logs in zip(continuations, scoring.scored().logprobs, strict=True):
         assert logs == [float(hash(tuple(tokens[:n])) % 97) for n in range(len(tokens))]
+
+
+# Answers that part at once, later, and where one of them ends.
+CHOICES = [
+    [[40], [50], [60]],
+    [[40, 41, 42], [40, 41, 43], [40, 41, 43, 44], [50, 51], [50, 51]],
+    [[40, 41], [40, 41, 42, 43, 44, 45], [60, 61, 62, 63], [60, 61, 62, 64]],
+    [[70, 71, 72]],
+]
+
+
+@pytest.mark.parametrize("length", [1, 32, 70])
+@pytest.mark.parametrize("answers", CHOICES)
+def test_a_choice_is_as_likely_as_it_is_drawn_from_the_choices_alone(bench, plain, answers, length):
+    """By the plain model's shares of all tokens: what leads to no answer is left out of them."""
+    prompt = np.random.default_rng(length).integers(3, 500, length).tolist()
+    engine = bench.engine(ends=True)
+    found = _logprobs(_score(engine, prompt=prompt, continuations=answers, choice=True))
+    assert [len(logs) for logs in found] == [len(answer) for answer in answers]
+    distinct = {tuple(answer): sum(logs) for answer, logs in zip(answers, found, strict=True)}
+    assert sum(map(math.exp, distinct.values())) == pytest.approx(1.0, abs=1e-6)
+    ends = sorted(bench.language.end_ids)
+    for answer, logprob in distinct.items():
+        expected = 0.0
+        for at in range(len(answer) + 1):
+            here = list(answer[:at])
+            ways = {(*other, None)[at] for other in distinct if list(other[:at]) == here}
+            told = {
+                way: [plain(prompt, [*here, token])[-1] for token in ([way] if way else ends)]
+                for way in ways
+            }
+            shares = {way: np.logaddexp.reduce(logs) for way, logs in told.items()}
+            taken = shares[(*answer, None)[at]]
+            expected += taken - np.logaddexp.reduce(list(shares.values()))
+        assert logprob == pytest.approx(expected, abs=3e-3)
+    assert engine.stats().free_blocks == engine.stats().blocks
+
+
+def test_a_choice_of_answers_that_part_at_once_takes_the_prompt_alone(bench):
+    engine = bench.engine()
+    answers = [[40 + n, *range(60, 90)] for n in range(6)]
+    _score(engine, prompt=list(range(20, 44)), continuations=answers, choice=True)
+    assert engine.stats().steps == 1
+
+
+@given(st.lists(st.lists(st.integers(3, 6), min_size=1, max_size=6), min_size=1, max_size=12))
+def test_forks_are_where_answers_part_and_nowhere_else(answers):
+    passed = forks_of(answers)
+    for answer, forks in zip(answers, passed, strict=True):
+        places = {fork.depth: set(fork.ways) for fork in forks}
+        assert [fork.depth for fork in forks] == sorted(places)
+        for depth in range(len(answer) + 1):
+            ways = {(*other, END)[depth] for other in answers if other[:depth] == answer[:depth]}
+            assert places.get(depth, ways) == ways
+            assert (depth in places) == (len(ways) > 1)

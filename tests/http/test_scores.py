@@ -53,6 +53,16 @@ async def counted(local: Served, **more: Any) -> int:
     return size
 
 
+async def test_of_a_choice_the_probabilities_add_up_to_one(local):
+    labels = ["refund", "order label", "refund please"]
+    found = (await local.post(scoring(*labels, choice=True), PATH)).json()["scores"]
+    assert sum(math.exp(score["logprob"]) for score in found) == pytest.approx(1.0, abs=1e-6)
+    alone = (await local.post(scoring("refund", choice=True), PATH)).json()["scores"]
+    assert alone[0]["logprob"] == 0.0
+    free = (await local.post(scoring(*labels), PATH)).json()["scores"]
+    assert all(one["logprob"] > other["logprob"] for one, other in zip(found, free, strict=True))
+
+
 async def test_each_continuation_gets_its_likelihood_and_all_of_it_is_input(local):
     response = await local.post(scoring("refund", "order label", "refund"), PATH)
     assert response.status_code == 200

@@ -233,6 +233,7 @@ class LocalBackend:
             salt=attempt.workspace,
             prompt=tokens,
             continuations=tails,
+            choice=request.choice,
             lane=_lane(attempt),
         )
 

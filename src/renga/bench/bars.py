@@ -112,7 +112,7 @@ BARS = (
     ),
     Bar(
         "classification by scoring, times decoding", 5.0,
-        ratio("scoring", "scored requests/s", "decoded requests/s"), models=BOTH,
+        ratio("scoring", "chosen requests/s", "decoded requests/s"), models=BOTH,
     ),
     Bar(
         "extraction with guesses, times plain", 1.5,

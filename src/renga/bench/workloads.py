@@ -156,24 +156,26 @@ def _tokens(timings: list[Timing]) -> int:
 
 
 async def measure_scoring(bench: Bench, peer: OwnEngine) -> Figures:
-    """A label for a text of 24 tokens under a warm instruction of 480: six labels of 2 tokens
-    scored, or one decoded as JSON of 10 tokens; one after the other.
+    """A label for a text of 24 tokens under a warm instruction of 480, one after the other: one of
+    six labels of 2 tokens chosen, all six scored as if there were others, or one decoded as JSON of
+    10 tokens.
     """
     prompts = bench.prompts(5)
     instruction = prompts.unique(480)
     labels = [prompts.unique(2) for _ in range(6)]
     texts = prompts.sharing(bench.some(40), instruction, len(instruction) + 24)
     await answered(peer, Ask(texts[0], 1, bench.whole))
-    begin = time.perf_counter()
-    for text in texts:
-        await peer.score(text, labels)
-    scored = len(texts) / (time.perf_counter() - begin)
-    texts = prompts.sharing(len(texts), instruction, len(instruction) + 24)
+    figures: Figures = {}
+    for choice, name in ((True, "chosen"), (False, "scored")):
+        begin = time.perf_counter()
+        for text in texts:
+            await peer.score(text, labels, choice=choice)
+        figures[f"{name} requests/s"] = len(texts) / (time.perf_counter() - begin)
+        texts = prompts.sharing(len(texts), instruction, len(instruction) + 24)
     begin = time.perf_counter()
     for text in texts:
         await answered(peer, Ask(text, 10, bench.whole))
-    decoded = len(texts) / (time.perf_counter() - begin)
-    return {"scored requests/s": scored, "decoded requests/s": decoded}
+    return figures | {"decoded requests/s": len(texts) / (time.perf_counter() - begin)}
 
 
 async def measure_lookup(bench: Bench, peer: OwnEngine) -> Figures:

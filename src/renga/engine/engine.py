@@ -184,7 +184,7 @@ class Engine:
     def _request(self, message: Submit | Score) -> Request | Scoring:
         window = self._model.window
         if isinstance(message, Score):
-            return Scoring(message, window)
+            return Scoring(message, window, self._language.end_ids)
         draw = self._draw(message)
         return Request(message, window, draw, self._language, self._draft_tokens)
 

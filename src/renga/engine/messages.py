@@ -134,12 +134,16 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
 
 
 class Score(msgspec.Struct, tag="score", kw_only=True):
-    """How likely is each of some continuations of a prompt, which is computed once."""
+    """How likely is each of some continuations of a prompt, which is computed once.
+
+    With `choice` they are the only answers there may be, and an answer ends where one of them does.
+    """
 
     id: str
     salt: str
     prompt: list[int]
     continuations: list[list[int]]
+    choice: bool = False
     lane: Lane = "interactive"
 
 

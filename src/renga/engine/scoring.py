@@ -4,14 +4,16 @@ The prompt goes through the scheduler as any other; its last logits give every f
 each tail gets a copy of the block that the prompt's end only partly fills, so that nothing is
 computed twice. Owned rules: a continuation that begins another one shares its tail; tails take
 blocks only while there are some to spare, and give them back after each step; where there is none
-for a copy they are written behind the prompt itself, one after the other. Pure but for the model's
-`copy_block`.
+for a copy they are written behind the prompt itself, one after the other. Where the continuations
+are the only answers there may be, tails go as far as the last place where answers part. Pure but
+for the model's `copy_block`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
+from renga.engine.choosing import Fork, forks_of, worth
 from renga.engine.messages import Score, Scored
 from renga.engine.sampler import Row, log_likelihood
 from renga.engine.sequence import Piece, Sequence
@@ -25,6 +27,18 @@ class Tail:
     logprobs: list[float]
     blocks: list[int]
     """Its own, which follow the prompt's whole ones; none while no step has begun it."""
+    forks: Mapping[int, Fork] | None = None
+    """Where there are no other answers: what is wanted instead of its own, by its depth."""
+
+    def see(self, logits: Row, ends: frozenset[int]) -> None:
+        """Take the logits `[vocab]` before its next token."""
+        at = len(self.logprobs)
+        if self.forks is None:
+            self.logprobs.append(float(log_likelihood(logits)[self.tokens[at]]))
+            return
+        if at in self.forks and not self.forks[at].logprobs:
+            self.forks[at].weigh(logits, ends)
+        self.logprobs.append(0.0)
 
     @property
     def missing(self) -> int:
@@ -35,11 +49,12 @@ class Tail:
 class Scoring(Sequence):
     """The sequence of a prompt whose continuations are wanted."""
 
-    __slots__ = ("_behind", "_continuations", "begun", "started", "tails")
+    __slots__ = ("_behind", "_continuations", "_forks", "begun", "ends", "started", "tails")
 
     plain = False
 
-    def __init__(self, score: Score, window: int) -> None:
+    def __init__(self, score: Score, window: int, ends: frozenset[int]) -> None:
+        """`ends` are the model's end tokens."""
         super().__init__(
             id=score.id,
             workspace=score.salt,
@@ -48,7 +63,12 @@ class Scoring(Sequence):
             limit=window,
         )
         self._continuations = score.continuations
-        self.tails = [Tail(tokens, [], []) for tokens in _longest(score.continuations)]
+        self._forks = forks_of(score.continuations) if score.choice else None
+        self.ends = ends
+        if self._forks is None:
+            self.tails = [Tail(tokens, [], []) for tokens in _longest(score.continuations)]
+        else:
+            self.tails = _ways_to(self._forks, score.continuations)
         self.started = False
         self.begun = False
         """Whether the prompt is computed, and in blocks that are still held."""
@@ -63,14 +83,21 @@ class Scoring(Sequence):
     def follow(self, rows: Row, best: list[int], drafted: int) -> int:
         """The prompt is computed, and `rows` `[1, vocab]` are the logits after it."""
         self.begun = True
-        logs = log_likelihood(rows[0])
+        logs = log_likelihood(rows[0]) if self._forks is None else None
         for tail in self.tails:
-            if not tail.logprobs:
+            if tail.logprobs:
+                continue
+            if logs is None:
+                tail.see(rows[0], self.ends)
+            else:
                 tail.logprobs.append(float(logs[tail.tokens[0]]))
         return 0
 
     def scored(self) -> Scored:
         """The answer, where it is done."""
+        if self._forks is not None:
+            told = zip(self._continuations, self._forks, strict=True)
+            return Scored(self.id, [worth(answer, forks) for answer, forks in told])
         known = {tuple(tail.tokens): tail.logprobs for tail in self.tails}
         found = []
         for continuation in self._continuations:
@@ -153,7 +180,7 @@ class Scoring(Sequence):
 class TailSequence(Sequence):
     """One step's view of a tail, as the arrays of a step are made from it."""
 
-    __slots__ = ("_tail",)
+    __slots__ = ("_ends", "_tail")
 
     plain = False
 
@@ -167,13 +194,12 @@ class TailSequence(Sequence):
         )
         self.blocks = blocks
         self._tail = tail
+        self._ends = scoring.ends
 
     def follow(self, rows: Row, best: list[int], drafted: int) -> int:
         """Its tokens are computed, and `rows` `[drafted + 1, vocab]` are the logits after each."""
-        tail = self._tail
         for row in rows:
-            token = tail.tokens[len(tail.logprobs)]
-            tail.logprobs.append(float(log_likelihood(row)[token]))
+            self._tail.see(row, self._ends)
         return drafted
 
 
@@ -193,6 +219,22 @@ def wrong_continuations(score: Score, window: int, vocab: int) -> str | None:
         if not 0 <= min(tokens) <= max(tokens) < vocab:
             return f"continuations[{place}]: token ids from 0 to {vocab - 1} are expected"
     return None
+
+
+def _ways_to(forks: list[list[Fork]], answers: list[list[int]]) -> list[Tail]:
+    """A tail to each fork that lies on the way to no other; of its last token nothing is asked."""
+    ways: dict[tuple[int, ...], tuple[int, list[Fork]]] = {}
+    for answer, passed in zip(answers, forks, strict=True):
+        if passed and passed[-1].depth < len(answer):
+            ways[tuple(answer[: passed[-1].depth])] = (answer[passed[-1].depth], passed)
+    if not ways:
+        return []
+    # The way to the prompt's end, where answers part first, has no tokens and is all others' too.
+    longest = map(tuple, _longest([list(way) for way in ways if way]) if len(ways) > 1 else ways)
+    return [
+        Tail([*way, ways[way][0]], [], [], {fork.depth: fork for fork in ways[way][1]})
+        for way in longest
+    ]
 
 
 def _longest(continuations: list[list[int]]) -> list[list[int]]:

@@ -469,6 +469,7 @@ class ScoreRequest(Prompt):
         list[Annotated[str, Field(min_length=1)]],
         Field(min_length=1, max_length=MAX_CONTINUATIONS, fail_fast=True),
     ]
+    choice: Flag = False
     output_config: only_null(_NO_FORM) = None  # type: ignore[valid-type]
     output_format: only_null(_NO_FORM) = None  # type: ignore[valid-type]
     response_format: only_null(_NO_FORM) = None  # type: ignore[valid-type]

@@ -43,11 +43,19 @@ class OwnEngine:
                 elif isinstance(event, Finished) and event.error is not None:
                     raise BenchError(f"renga: {event.error}")
 
-    async def score(self, prompt: list[int], continuations: list[list[int]]) -> None:
-        """Score the continuations of a prompt."""
+    async def score(
+        self, prompt: list[int], continuations: list[list[int]], *, choice: bool
+    ) -> None:
+        """Score the continuations of a prompt; `choice` is whether there are no others."""
         number = str(next(self._numbers))
         scored, finished = await self._client.score(
-            Score(id=number, salt="bench", prompt=prompt, continuations=continuations)
+            Score(
+                id=number,
+                salt="bench",
+                prompt=prompt,
+                continuations=continuations,
+                choice=choice,
+            )
         )
         if scored is None:
             raise BenchError(f"renga: {finished.error}")
