@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -44,11 +44,13 @@ class Tokenizer:
         encoder.no_padding()
         self._encoder = encoder
         added = encoder.get_added_tokens_decoder()
+        self._know({token.content: id_ for id_, token in added.items()})
+
+    def _know(self, markers: Mapping[str, int]) -> None:
+        """Take these tokens of their own for markers; whoever makes one calls it first."""
         # Some vocabularies add white space or single characters so; those are ordinary text.
         self.markers: dict[str, int] = {
-            token.content: id_
-            for id_, token in added.items()
-            if token.content.strip() and len(token.content) > 1
+            text: id_ for text, id_ in markers.items() if text.strip() and len(text) > 1
         }
         self._marker = re.compile("|".join(map(re.escape, self.markers))) if self.markers else None
         self._begun = {m[:n] for m in self.markers for n in range(1, len(m))}
@@ -116,12 +118,11 @@ class Tokenizer:
         start = 0
         for piece in [text] if breaker is None else text.split(breaker):
             for part in _parts(piece):
-                (encoded,) = self._encoder.encode_batch([part], add_special_tokens=False)
-                begins = [begin for begin, _ in encoded.offsets]
+                ids, begins = self._placed(part)
                 while len(counts) < len(places) and places[len(counts)] <= start + len(part):
                     certain = self._certain(part, max(0, places[len(counts)] - start))
                     counts.append(len(tokens) + bisect_left(begins, certain))
-                tokens += encoded.ids
+                tokens += ids
                 start += len(part)
             start += len(breaker or "")
         return tokens, counts + [len(tokens)] * (len(places) - len(counts))
@@ -132,8 +133,7 @@ class Tokenizer:
         start = 0
         for piece in [text] if breaker is None else text.split(breaker):
             for part in _parts(piece):
-                (encoded,) = self._encoder.encode_batch([part], add_special_tokens=False)
-                found += (start + begin for begin, _ in encoded.offsets)
+                found += (start + begin for begin in self._placed(part)[1])
                 start += len(part)
             start += len(breaker or "")
         return found
@@ -158,11 +158,23 @@ class Tokenizer:
             if text[-size:] in self._begun:
                 text = text[:-size]
                 break
+        return self._words(text.rstrip())
+
+    # What follows is asked of the tokenizer itself; another kind of it has three of its own.
+
+    def _words(self, text: str) -> list[int]:
+        """Where words end, none of which is ever a token together with the next."""
         if self._encoder.pre_tokenizer is None:
             return []
-        return [end for _, (_, end) in self._encoder.pre_tokenizer.pre_tokenize_str(text.rstrip())]
+        return [end for _, (_, end) in self._encoder.pre_tokenizer.pre_tokenize_str(text)]
+
+    def _placed(self, text: str) -> tuple[list[int], list[int]]:
+        """The tokens of `text`, and where in it each begins."""
+        (encoded,) = self._encoder.encode_batch([text], add_special_tokens=False)
+        return encoded.ids, [begin for begin, _ in encoded.offsets]
 
     def _ids(self, text: str) -> list[int]:
+        """The tokens of `text`."""
         # Unlike `encode`, this lets other threads run meanwhile.
         (encoded,) = self._encoder.encode_batch_fast([text], add_special_tokens=False)
         ids: list[int] = encoded.ids
