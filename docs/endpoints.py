@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from renga.http.multipart import FORM
 from renga.http.openapi import STREAM, document
 from renga.http.operations import OPERATIONS, Operation
 
@@ -51,8 +52,12 @@ def page(operation: Operation) -> str:
     if operation.body is not None:
         schema = described["requestBody"]["content"][JSON]["schema"]
         parts += ["## Request", *_types(schema, components, told)]
+    if operation.form is not None:
+        schema = described["requestBody"]["content"][FORM]["schema"]
+        parts += ["## Request", f"`{FORM}` with these parts:", _fields(schema)]
     content = described["responses"]["200"]["content"]
-    parts += ["## Answer", *_types(content[JSON]["schema"], components, told)]
+    answer = content[JSON]["schema"] if JSON in content else content["*/*"]["schema"]
+    parts += ["## Answer", *_types(answer, components, told)]
     if STREAM in content:
         about = "With `stream`, each event's data is one of these:"
         parts += ["## Stream", about, *_types(_data(content), components, told)]
@@ -147,6 +152,8 @@ def words(schema: Schema) -> str:
     if schema.get("type") == "array":
         return f"list of {words(schema['items'])}" if schema.get("items") else "list"
     kind: str = schema.get("type", "any JSON")
+    if schema.get("format") == "binary":
+        return "bytes"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         inner = schema["additionalProperties"]
         return f"object of {words(inner)}" if inner else "object"

@@ -18,6 +18,7 @@ from renga.backends.base import Backend
 from renga.chat.signing import Signer
 from renga.config import Config
 from renga.errors import SetupError
+from renga.files.library import GB, MB, Files
 from renga.gateway import Gateway
 from renga.ids import Ids, make_ids
 from renga.keys import Keys
@@ -28,7 +29,7 @@ from renga.loading import Loadable
 from renga.machine import Machine
 from renga.prices import load_prices
 from renga.routing import TIERS, Router, check_aliases
-from renga.store import sqlite_url
+from renga.store import Store, sqlite_url
 
 Clock = Callable[[], float]
 
@@ -43,6 +44,7 @@ class App:
     config: Config
     ledger: Ledger
     keys: Keys
+    files: Files
     backends: Mapping[str, Backend]
     loadables: Mapping[str, Loadable]
     router: Router
@@ -73,6 +75,8 @@ class App:
             ledger = await Ledger.start(url, clock=clock, instance_id=ids("inst"))
             stack.push_async_callback(ledger.aclose)
             keys = Keys(ledger.store, clock=clock)
+            files = _make_files(config, ledger.store, clock=clock, ids=ids)
+            stack.push_async_callback(files.aclose)
             backends, loadables = _make_backends(config, stack)
             await _load(config, loadables)
             tiers = {
@@ -91,12 +95,27 @@ class App:
                 signer=signer,
                 layers=[*standard(ids=ids, signer=signer), *layers],
             )
+            files.keep_swept()
             kept = stack.pop_all()
-        return cls(config, ledger, keys, backends, loadables, router, gateway, ids, clock, kept)
+        return cls(
+            config, ledger, keys, files, backends, loadables, router, gateway, ids, clock, kept
+        )
 
     async def aclose(self) -> None:
         """Stop the backends, then write what is left to write."""
         await self._stack.aclose()
+
+
+def _make_files(config: Config, store: Store, *, clock: Clock, ids: Ids) -> Files:
+    """Uploaded files, in the state folder."""
+    return Files(
+        store,
+        config.home / "files",
+        clock=clock,
+        ids=ids,
+        most_bytes=config.files.max_file_mb * MB,
+        most_stored=config.files.storage_gb * GB,
+    )
 
 
 def _make_backends(

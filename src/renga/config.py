@@ -113,6 +113,17 @@ class StoreConfig:
 
 
 @dataclass(frozen=True)
+class FilesConfig:
+    """The table [files]: the Files API."""
+
+    max_file_mb: int = _setting(500, "largest file, in MB (10^6 bytes)", least=1)
+    storage_gb: int = _setting(1_000, "room for all files, in GB (10^9 bytes)", least=1)
+    downloadable: bool = _setting(
+        False, "whether uploaded files can be downloaded again; in the API they cannot"
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that was configured. `source` names the file, or says that there was none.
 
@@ -123,6 +134,7 @@ class Config:
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
     store: StoreConfig = StoreConfig()
+    files: FilesConfig = FilesConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     tiers: Mapping[str, TierConfig] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +150,7 @@ model = "shipped:haiku"
 backends = ["small"]
 """
 
-SECTIONS = ("server", "limits", "store", "backends", "tiers", "aliases", "prices")
+SECTIONS = ("server", "limits", "store", "files", "backends", "tiers", "aliases", "prices")
 
 # Environment variable -> (section, key). RENGA_HOME and RENGA_CONFIG stand outside the file.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -227,6 +239,7 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
         server=_read(ServerConfig, raw.get("server", {}), f"{source}: server"),
         limits=_read(LimitsConfig, raw.get("limits", {}), f"{source}: limits"),
         store=_read(StoreConfig, raw.get("store", {}), f"{source}: store"),
+        files=_read(FilesConfig, raw.get("files", {}), f"{source}: files"),
         backends=backends,
         tiers=tiers,
         aliases=_read_aliases(raw.get("aliases", {}), source),
@@ -373,6 +386,7 @@ def settings() -> list[tuple[str, str, str, str]]:
     sections = (
         ("server", ServerConfig),
         ("store", StoreConfig),
+        ("files", FilesConfig),
         ("backends.NAME", BackendConfig),
         ("tiers.NAME", TierConfig),
     )

@@ -18,6 +18,7 @@ from renga.http.account import Account
 from renga.http.auth import Auth
 from renga.http.door import Door
 from renga.http.errors import handlers
+from renga.http.files import FileEndpoints
 from renga.http.health import Health
 from renga.http.loading import Loading
 from renga.http.messages import Manners, Messages
@@ -61,11 +62,12 @@ def create_http(
 
 def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list[Route]:
     limit = app.config.server.max_body_mb * MB
+    account = Account(app.config.limits, home=app.config.home, clock=app.clock)
     endpoints = (
         Messages(
             gateway=app.gateway,
             auth=auth,
-            account=Account(app.config.limits, home=app.config.home, clock=app.clock),
+            account=account,
             running=running,
             manners=Manners(limit, ping_seconds, strict=app.config.server.strict),
         ),
@@ -79,6 +81,12 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
         ),
         OpenAIModels(router=app.router, auth=auth),
         Models(router=app.router, auth=auth),
+        FileEndpoints(
+            files=app.files,
+            auth=auth,
+            account=account,
+            downloadable=app.config.files.downloadable,
+        ),
         Loading(router=app.router, loadables=app.loadables, auth=auth),
         Requests(ledger=app.ledger, auth=auth),
         Description(),

@@ -48,6 +48,11 @@ BETAS: dict[str, Beta] = {
         "a thinking budget may be larger than `max_tokens`, which then bounds it",
         INTERLEAVED,
     ),
+    **_all(
+        "changes the request",
+        "lists of files come in pages by `after_id` and `before_id`",
+        "files-api-2025-04-14",
+    ),
     **_on(
         "`context_management` and its edits",
         "context-management-2025-06-27",
@@ -133,7 +138,6 @@ BETAS: dict[str, Beta] = {
         "ce-user-management-2026-07-13",
         "dreaming-2026-04-21",
         "experimental-claude-tag-2026-10-21",
-        "files-api-2025-04-14",
         "managed-agents-2026-04-01",
         "mcp-tunnels-2026-06-22",
         "message-batches-2024-09-24",

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 
 from renga.errors import RengaError
 from renga.http.messages import JSON
+from renga.http.multipart import FORM
 from renga.http.openai.errors import status_of
 from renga.http.openai.shapes import OpenAIError
 from renga.http.operations import OPERATIONS, Json, Operation
@@ -26,6 +27,7 @@ from renga.http.sse import HEADERS
 
 PATH = "/openapi.json"
 REF = "#/components/schemas/{model}"
+BYTES: Json = {"type": "string", "format": "binary"}
 STREAM = HEADERS["content-type"].partition(";")[0]
 
 Mode = Literal["validation", "serialization"]
@@ -113,10 +115,17 @@ def _described(operation: Operation, schemas: Schemas) -> Json:
     if operation.body is not None:
         schema = schemas[operation.body, "validation"]
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+    if operation.form is not None:
+        found["requestBody"] = {"required": True, "content": {FORM: {"schema": operation.form}}}
     return found
 
 
 def _responses(operation: Operation, schemas: Schemas) -> Json:
+    if operation.answer is None:
+        return {
+            "200": {"description": "the bytes", "content": {"*/*": {"schema": BYTES}}},
+            **_failures(operation, schemas),
+        }
     answer = schemas[operation.answer, "serialization"]
     if operation.other is not None:
         answer = {"anyOf": [answer, schemas[operation.other, "serialization"]]}
@@ -128,8 +137,14 @@ def _responses(operation: Operation, schemas: Schemas) -> Json:
     found: Json = {"200": {"description": "the answer", "content": content}}
     for status, about in operation.statuses.items():
         found[str(status)] = {"description": about, "content": {JSON: {"schema": answer}}}
+    return found | _failures(operation, schemas)
+
+
+def _failures(operation: Operation, schemas: Schemas) -> Json:
+    """What can come instead of an answer."""
+    found: Json = {}
     failure = schemas[operation.failure or ErrorEnvelope, "serialization"]
-    if operation.other is not None:
+    if operation.tag == "Models":  # which OpenAI's clients ask too
         failure = {"anyOf": [failure, schemas[OpenAIError, "serialization"]]}
     for status in sorted({_status(cls, operation) for cls in operation.raises}):
         about = _phrase(status)

@@ -13,6 +13,14 @@ from typing import Any
 from renga import errors
 from renga.errors import RengaError
 from renga.events import Event
+from renga.files.library import LONGEST_LIFE, SHORTEST_LIFE
+from renga.http.files import (
+    MOST_IDS,
+    DeletedFile,
+    FileMetadata,
+    FilePage,
+    FilePageByIds,
+)
 from renga.http.health import Alive, Readiness
 from renga.http.loading import BackendList, BackendState
 from renga.http.models import LARGEST_PAGE, LIFECYCLES
@@ -95,13 +103,52 @@ PAGES = (
 )
 
 
+FILE = _parameter("file_id", "path", "a file's id", TEXT)
+FILE_PAGES = (
+    _parameter(
+        "limit",
+        "query",
+        "the size of a page",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20},
+    ),
+    _parameter("page", "query", "`next_page` of an earlier answer", TEXT),
+    _parameter(
+        "ids[]",
+        "query",
+        "these files alone; not with `page` or `limit`",
+        {"type": "array", "items": TEXT, "maxItems": MOST_IDS},
+    ),
+    _parameter("after_id", "query", "the page behind this id; under the beta alone", TEXT),
+    _parameter("before_id", "query", "the page before this id; under the beta alone", TEXT),
+)
+UPLOAD: Json = {
+    "type": "object",
+    "properties": {
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "the file; its last path component is kept as its name",
+        },
+        "expires_in_seconds": {
+            "type": "integer",
+            "minimum": SHORTEST_LIFE,
+            "maximum": LONGEST_LIFE,
+            "description": "after how long its bytes become unavailable; never if absent",
+        },
+    },
+    "required": ["file"],
+    "additionalProperties": False,
+}
+
+
 @dataclass(frozen=True)
 class Operation:
     """One endpoint.
 
-    `answer` is the type of the body; `other` is that of the same path in OpenAI's words, where one
-    of its clients asks. `stream` is what the events of a stream are; `raises` are the errors that
-    can come instead, `failure` the shape that they have where it is not the usual one.
+    `answer` is the type of the body, None where it is bytes of any type; `other` is that of the
+    same path in other words, where a client asks that knows those. `stream` is what the events of
+    a stream are; `raises` are the errors that can come instead, `failure` the shape that they have
+    where it is not the usual one.
     """
 
     name: str
@@ -111,6 +158,8 @@ class Operation:
     about: str
     answer: Any
     body: Any = None
+    form: Json | None = None
+    """The schema of a body that is `multipart/form-data`."""
     words: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
     """Fields of the body that its type does not have, accepted without effect."""
@@ -172,6 +221,58 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=ModelInfo,
         other=OpenAIModel,
         parameters=(MODEL, MAYBE_VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "upload_file",
+        "post",
+        "/v1/files",
+        "Files",
+        "Store a file, for blocks of later requests to name.",
+        answer=FileMetadata,
+        form=UPLOAD,
+        parameters=(VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.RequestTimeout, errors.RequestTooLarge),
+    ),
+    Operation(
+        "list_files",
+        "get",
+        "/v1/files",
+        "Files",
+        "The files of the key's workspace in pages, the newest first.",
+        answer=FilePage,
+        other=FilePageByIds,
+        parameters=(VERSION, BETAS, *FILE_PAGES),
+        raises=(*ALWAYS, errors.InvalidRequest),
+    ),
+    Operation(
+        "get_file",
+        "get",
+        "/v1/files/{file_id}",
+        "Files",
+        "What is known of a file.",
+        answer=FileMetadata,
+        parameters=(FILE, VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "delete_file",
+        "delete",
+        "/v1/files/{file_id}",
+        "Files",
+        "Delete a file for good.",
+        answer=DeletedFile,
+        parameters=(FILE, VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "download_file",
+        "get",
+        "/v1/files/{file_id}/content",
+        "Files",
+        "The bytes of a file, where the configuration lets uploads be downloaded.",
+        answer=None,
+        parameters=(FILE, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
     ),
     Operation(
