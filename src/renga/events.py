@@ -18,6 +18,7 @@ from pydantic import Field
 from renga.errors import ApiError
 from renga.types import (
     AppliedEdits,
+    Citation,
     CompactionBlock,
     ContentBlock,
     Count,
@@ -83,6 +84,13 @@ class SignatureDelta(Wire):
     signature: str
 
 
+class CitationsDelta(Wire):
+    """One more citation of a text block."""
+
+    type: Literal["citations_delta"] = "citations_delta"
+    citation: Citation
+
+
 class CompactionDelta(Wire):
     """The summary of a compaction block, whole."""
 
@@ -92,7 +100,7 @@ class CompactionDelta(Wire):
 
 
 Delta = Annotated[
-    TextDelta | InputJsonDelta | ThinkingDelta | SignatureDelta | CompactionDelta,
+    TextDelta | InputJsonDelta | ThinkingDelta | SignatureDelta | CitationsDelta | CompactionDelta,
     Field(discriminator="type"),
 ]
 
@@ -185,7 +193,7 @@ ORDER: dict[State, dict[str, State]] = {
 }
 
 DELTAS_OF: dict[str, frozenset[str]] = {
-    "text": frozenset({"text_delta"}),
+    "text": frozenset({"text_delta", "citations_delta"}),
     "thinking": frozenset({"thinking_delta", "signature_delta"}),
     "tool_use": frozenset({"input_json_delta"}),
     "redacted_thinking": frozenset(),
@@ -251,6 +259,7 @@ class Fold:
         self._blocks: list[ContentBlock] = []
         self._pieces: list[str] = []
         self._signature = ""
+        self._citations: list[Citation] = []
         self._ending: MessageDelta | None = None
 
     def see(self, event: Event) -> None:
@@ -260,12 +269,12 @@ class Fold:
                 self._start = event.message
             case BlockStart():
                 self._blocks.append(event.content_block)
-                self._pieces, self._signature = [], ""
+                self._pieces, self._signature, self._citations = [], "", []
             case BlockDelta():
                 self._see_delta(event.delta)
             case BlockStop():
                 self._blocks[-1] = self._closed(self._blocks[-1])
-                self._pieces = []
+                self._pieces, self._signature, self._citations = [], "", []
             case MessageDelta():
                 self._ending = event
             case MessageStop() | Ping():
@@ -283,6 +292,8 @@ class Fold:
                 self._pieces.append(delta.partial_json)
             case SignatureDelta():
                 self._signature = delta.signature
+            case CitationsDelta():
+                self._citations.append(delta.citation)
             case CompactionDelta():
                 self._see_compaction(delta)
             case _:
@@ -298,7 +309,8 @@ class Fold:
         piece = "".join(self._pieces)
         match block:
             case TextBlock():
-                return block.model_copy(update={"text": block.text + piece})
+                found = [*(block.citations or ()), *self._citations] or block.citations
+                return block.model_copy(update={"text": block.text + piece, "citations": found})
             case ThinkingBlock():
                 signature = self._signature or block.signature
                 return block.model_copy(
@@ -317,7 +329,7 @@ class Fold:
         """The message that the events seen so far amount to."""
         if self._start is None:
             raise OrderError("no message_start was seen")
-        open_pieces = bool(self._pieces or self._signature)
+        open_pieces = bool(self._pieces or self._signature or self._citations)
         blocks = self._blocks
         if open_pieces and blocks and not isinstance(blocks[-1], ToolUseBlock | ServerToolUseBlock):
             blocks = [*blocks[:-1], self._closed(blocks[-1])]

@@ -33,6 +33,7 @@ from renga.http.versions import (
     ignored_query,
     printable,
     refuse_removed,
+    refuse_removed_blocks,
     version_of,
 )
 from renga.types import (
@@ -163,6 +164,7 @@ def understand(
         left_out = frozenset(unread)
         body = {name: value for name, value in body.items() if name not in left_out}
     asked = parse(model, body)
+    refuse_removed_blocks(version, asked)
     return (_with_room(asked) if INTERLEAVED in betas else asked), unread
 
 

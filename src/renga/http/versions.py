@@ -14,6 +14,14 @@ from starlette.requests import Request
 
 from renga.errors import InvalidRequest
 from renga.http.betas import ineffective
+from renga.types import (
+    AnyBlockParam,
+    AnyResultParam,
+    Prompt,
+    SearchResultParam,
+    TextParam,
+    ToolResultParam,
+)
 
 OLD, NEW = "2023-06-01", "2026-10-21"
 VERSIONS = (OLD, NEW)
@@ -45,6 +53,29 @@ def refuse_removed(version: str, body: dict[str, Any]) -> None:
                 f"{name}: not part of API version {NEW}; leave it out, or send "
                 f"`anthropic-version: {OLD}`"
             )
+
+
+def refuse_removed_blocks(version: str, prompt: Prompt) -> None:
+    """A 400 for what `version` does not let blocks hold any more."""
+    if version != NEW:
+        return
+    for i, message in enumerate(prompt.messages):
+        if message.role == "user":
+            for j, block in enumerate(message.content):
+                _refuse_cited(block, f"messages.{i}.content.{j}")
+
+
+def _refuse_cited(block: AnyBlockParam | AnyResultParam, path: str) -> None:
+    """Citations are of texts that a model wrote."""
+    if isinstance(block, TextParam):
+        if block.citations:
+            raise InvalidRequest(
+                f"{path}.citations: `text` blocks with citations are not permitted in `user` "
+                f"messages since API version {NEW}; leave them out"
+            )
+    elif isinstance(block, ToolResultParam | SearchResultParam):
+        for k, inner in enumerate(block.content):
+            _refuse_cited(inner, f"{path}.content.{k}")
 
 
 def betas_of(request: Request) -> list[str]:

@@ -10,15 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from renga.types.blocks import DirectCaller, SearchFailed, SearchToolName
+from renga.types.citations import Citation
 from renga.types.wire import Count, Wire, absent
 
 
 class TextBlock(Wire):
-    """Text that the model wrote."""
+    """Text that the model wrote, and what of the request's documents supports it."""
 
     type: Literal["text"] = "text"
     text: str
-    citations: None = None
+    citations: list[Citation] | None = None
 
 
 class ThinkingBlock(Wire):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
+from renga.types.citations import CitationParam
 from renga.types.wire import Flag, Wire, known_types, only_null
 
 ID = r"^[a-zA-Z0-9_-]{1,256}$"
@@ -55,14 +56,12 @@ class CacheControl(Wire):
 
 
 class TextParam(Wire):
-    """A text block in a request."""
+    """A text block in a request. Citations come back with an answer's texts; nobody reads them."""
 
     type: Literal["text"] = "text"
     text: str
     cache_control: CacheControl | None = None
-    citations: only_null(  # type: ignore[valid-type]
-        "citations are not supported by this server yet; leave them out or send null"
-    ) = None
+    citations: Annotated[list[CitationParam], Field(fail_fast=True)] | None = None
 
 
 def _blocks_of(value: Any) -> Any:
