@@ -78,6 +78,9 @@ ADD = Operation(
         "There are {a} in one box and {b} in [the other|another]. How many [in all|are there together]?",
         "[We have|I have] {a} and get {b} more. How many [is that|are there] then?",
         "[Monday|Today] it was {a}, [Tuesday|yesterday] {b}. [And together|In total|Sum]?",
+        "[The taxi|The room|My ticket] was {a} [euros|dollars|cents] and [lunch|the other one|hers] {b}[ euros| dollars| cents|]. [What did we pay|What do I owe|How much in all]?",
+        "[What|How much] do {a} [euros|dollars|cents|points] and {b} [euros|dollars|cents|points] [make|come to|give]?",
+        "[First|Once] {a} [pages|euros|steps], [next|later] {b} [pages|euros|steps]: what is the [total|sum]?",
     ),
     "+",
     "sum",
@@ -176,6 +179,13 @@ ASKING = (
     "[I need|I want to know|I'd like to know] {e}.",
     "[Can|Could] you [compute|work out|tell me|calculate] {e}?",
     "Please [compute|calculate|find] {e}.",
+    "[Any idea|Do you know] what {e} [is|gives|makes][?|, please?]",
+    "[Help me with|Solve|Do] {e} [for school|for me|now|please].",
+    "I [have to|must|want to] [know|find out] what {e} is.",
+    "[Short question|Hey|Sum]: {e}, [what is it|what comes out|and that is]?",
+    "{e} [gives what|makes how much|is how much|is what]?",
+    "[Do you mind|Would you mind] [working out|computing] {e}[ for me|]?",
+    "[See|Check|Say] what {e} [is|gives][ so that I can go on|, I forgot|].",
 )
 ASKING_WITH = (
     "[Compute|Calculate|Work out|Find|Get] {e} [with|using] [the {t} tool|{t}|the tool {t}]{tail}.",
@@ -196,6 +206,8 @@ ORDERING = (
     "[Use|Take] [the {t} tool|{t}] [to|and] {o}{tail}.",
     "[I want you to|I'd like you to] {o}{tail}.",
     "[Could you|Would you] {o}[ for me|]?",
+    "[Do you mind to|Be so kind to|Be nice and] {o}[ now|, thanks|][.|?]",
+    "[I have to|We need to|Help me] {o} [for my class|before lunch|now|].",
 )
 TAILS = (
     "",

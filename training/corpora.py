@@ -41,6 +41,10 @@ SOURCES: tuple[Source, ...] = (
     Source("taskmaster4", "CC BY 4.0", "Google Research, Taskmaster-4"),
     Source("corpus_standardebooks", "CC0 1.0", "Standard Ebooks; Austen, Carroll, Dickens, Doyle"),
     Source("handbook_18f", "CC0 1.0", "18F handbook"),
+    Source("seal_tools", "Apache 2.0", "Wu et al. 2024, fairyshine/Seal-Tools (the tools alone)"),
+    Source(
+        "self_instruct_human", "Apache 2.0", "Wang et al. 2022, yizhongw/self-instruct (requests)"
+    ),
 )
 
 
@@ -180,6 +184,23 @@ def taskmaster4(data: Path) -> list[list[tuple[str, str]]]:
         for path in files
         for row in json.loads(lzma.decompress(path.read_bytes()))
     ]
+
+
+def instructions(data: Path) -> list[str]:
+    """Short instructions of the self-instruct set, all written by people."""
+    found = []
+    for name in ("seed_tasks", "user_oriented_instructions"):
+        path = data / f"self_instruct_human/{name}.jsonl"
+        found += [
+            clean(json.loads(line)["instruction"]) for line in path.read_text("utf-8").splitlines()
+        ]
+    return [text for text in found if len(text) < 120]
+
+
+def public_tools(data: Path) -> list[dict[str, Any]]:
+    """Seal-Tools: tools with name, description, parameters and what they answer."""
+    raw = gzip.decompress((data / "seal_tools/tool.jsonl.gz").read_bytes()).decode("utf-8")
+    return [json.loads(line) for line in raw.splitlines()]
 
 
 def _archives(folder: Path) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from random import Random
 
 from training import world
 from training.chat import compact
-from training.tool_families import Skill, Task, loosely, phrased, reading, typed
+from training.tool_families import Skill, Task, framed, loosely, phrased, reading, typed
 from training.tool_forms import Argument, Kind, Tool, Value, argument_key, tool_name
 from training.tool_values import phrase, quantity, title
 from training.world import spin
@@ -38,7 +38,7 @@ ABOUT: dict[str, str] = {
     "distance population count voltage depth width volume fee rating discount mileage budget",
     "date": "deadline birthday opening due_date expiry start_date release renewal founding last_visit",
     "place": "location address city origin destination storage home",
-    "code": "password serial_number version pin barcode license_plate model reference slot",
+    "code": "password serial_number version pin barcode license_plate model reference slot platform terminal extension",
     "time": "departure arrival closing_time check_in pickup_time bedtime",
 }
 KIND_ABOUT = {about: kind for kind, abouts in ABOUT.items() for about in abouts.split()}
@@ -136,12 +136,19 @@ LOOKING = (
     "[Use|Call] {n} [for|on|with] {v}[ and tell me the {a}| and tell me|].",
     "[Use|Ask] the {n} tool [for|about] {the}{t} {v}[.| please.]",
     "[About|On] {t} {v}: [I need|tell me] the {a}.",
+    "[I was wondering|Any idea|Do you happen to know|Can you say] [what|which] {a} {the}{t} {v} has[?|.]",
+    "[I am trying to find|We must find|I have to find|Help me find] the {a} of {the}{t} {v}[ today| for a report|, then I can go on|].",
+    "[The|My|Our] {t} [is|is called|is number] {v}. [What is its {a}?|Which {a} does it have?|I need the {a}.|And the {a}?]",
+    "[Would you be so kind to|Would you|Do] [look up|check|see] [what|which] {a} {the}{t} {v} [has|shows] [for me|please|now|]?",
+    "[For|With] {t} {v}, [what|which] {a} [do you have|is there|do you see]?",
+    "[See|Look] [what|which] {a} {the}{t} {v} [has|got] [before I leave|before we start|so that I can tell him].",
+    "[Has|Is there for] {the}{t} {v} [a|any] {a} [at all|listed|]?",
 )
 QUESTIONS: dict[str, str] = {
     "weight": "How heavy is {x}?",
     "price": "How much is {x}?|What does {x} cost?|How expensive is {x}?",
     "cost": "How much does {x} cost?",
-    "owner": "Who owns {x}?|Whose is {x}?|Who does {x} belong to?",
+    "owner": "Who owns {x}?|Whose is {x}?|Who does {x} belong to?|To whom does {x} belong?|In whose name is {x}?",
     "author": "Who wrote {x}?|By whom is {x}?",
     "manager": "Who [manages|runs|is in charge of] {x}?",
     "leader": "Who leads {x}?",
@@ -157,7 +164,7 @@ QUESTIONS: dict[str, str] = {
     "depth": "How deep is {x}?",
     "age": "How old is {x}?",
     "speed": "How fast is {x}?",
-    "capacity": "How much [fits into|does|can] {x}[ hold|]?",
+    "capacity": "How much [fits into|does|can] {x}[ hold|]?|How many [guests|visitors|seats] [has|can we have in|go into] {x}?|How many can {x} take?",
     "temperature": "How [warm|hot|cold] is {x}?",
     "distance": "How far [away|] is {x}?",
     "population": "How many people live in {x}?",
@@ -202,7 +209,7 @@ FOUND = (
 
 
 def _written(rng: Random, text: str, known: dict[str, str]) -> str:
-    text = loosely(rng, spin(rng, text))
+    text = loosely(rng, framed(rng, spin(rng, text)))
     for name, value in known.items():
         text = text.replace("{" + name + "}", value)
     return text[:1].upper() + text[1:] if rng.random() < 0.8 else text

@@ -31,7 +31,7 @@ class Plan:
     in this process, as on a GPU.
     """
 
-    minutes: float = 79.0
+    minutes: float = 140.0
     steps: int = 0
     rows: int = 2
     micro: int = 8

@@ -13,11 +13,14 @@ from pathlib import Path
 from random import Random
 
 from training import (
+    arithmetic,
     corpora,
     drills,
     extract,
     smalltalk,
     support,
+    tool_public,
+    tool_sessions,
     tool_thoughts,
     tools,
     tools_unused,
@@ -26,6 +29,7 @@ from training.chat import Example, pieces
 from training.classify import SPAM_NAMES, Echoes, LabelPool, echo_pool, two_way, word_echo
 from training.corpora import Labelled, fingerprint
 from training.naming import plain_words
+from training.tool_wishes import TALK
 
 Writer = Callable[[Random], Example]
 
@@ -140,18 +144,52 @@ LAST: Mapping[str, float] = {
     "plain_facts": 0.4,
     "declines": 0.3,
     "prose": 0.2,
-    "calling": 11.5,
-    "not_calling": 4.5,
-    "thinking": 1.8,
+    "calling": 38,
+    "not_calling": 15,
+    "thinking": 3.5,
+}
+CHOOSING: Mapping[str, float] = {
+    "clinc150": 6,
+    "banking77": 2.2,
+    "hwu64": 5.6,
+    "hwu64_groups": 0.8,
+    "bitext_intents": 0.3,
+    "echoes": 5.5,
+    "exact_echoes": 0.8,
+    "spam": 6,
+    "abuse": 0.1,
+    "feelings": 0.2,
+    "word_kinds": 0.2,
+    "extraction": 10,
+    "lookup": 0.9,
+    "slots": 0.1,
+    "tables": 0.3,
+    "copies": 0.3,
+    "repeats": 0.2,
+    "facts": 3.2,
+    "orders": 0.7,
+    "replies": 1.2,
+    "ordering": 0.1,
+    "identity": 1.3,
+    "plain_facts": 0.3,
+    "declines": 0.2,
+    "prose": 0.1,
+    "sums": 0.6,
+    "sessions": 31,
+    "calling": 14.5,
+    "not_calling": 5.5,
+    "thinking": 2.5,
 }
 STAGES: tuple[Stage, ...] = (
-    Stage(0.0, 0.16, BEGINNING),
-    Stage(0.15, 0.22, MATCHED),
-    Stage(0.36, 0.33, CALLING),
-    Stage(0.68, 0.33, LAST),
+    Stage(0.0, 0.1, BEGINNING),
+    Stage(0.08, 0.12, MATCHED),
+    Stage(0.17, 0.14, CALLING),
+    Stage(0.28, 0.25, LAST),
+    Stage(0.5, 0.42, CHOOSING),
 )
 """What a run reads, in order: first what is matched and copied word for word, then labels under other
-names than their set's, so that a list is to be read and not known by heart, then tools."""
+names than their set's, so that a list is to be read and not known by heart, then tools, and in the end
+mostly which of them to call."""
 
 PROSE_WORDS = 330
 
@@ -304,6 +342,10 @@ def writers(data: Path) -> dict[str, Writer]:
     kinds = [smalltalk.word_kind(Random(n)) for n in range(600)]
     echoes = Echoes(_sentences(data, marks))
     hwu64 = without(corpora.hwu64(data, "train"), marks)
+    banking = without(corpora.banking77(data, "train"), marks)
+    asked = [r.text for r in (*wishes, *intents, *banking) if r.label not in TALK]
+    asked += [text for text in corpora.instructions(data) if fingerprint(text) not in marks] * 8
+    public = [tool for tool in corpora.public_tools(data) if tool_public.usable(tool)]
     return {
         "clinc150": _pool_writer("clinc150", without(corpora.clinc150(data, "train"), marks)),
         "banking77": _pool_writer("banking77", without(corpora.banking77(data, "train"), marks)),
@@ -341,6 +383,8 @@ def writers(data: Path) -> dict[str, Writer]:
         "calling": lambda rng: tools.calling(rng, wishes),
         "not_calling": lambda rng: tools_unused.not_calling(rng, wishes),
         "thinking": lambda rng: tool_thoughts.thinking(rng, wishes),
+        "sessions": lambda rng: tool_sessions.session(rng, asked, public),
+        "sums": arithmetic.small_sum,
     }
 
 

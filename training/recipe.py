@@ -37,7 +37,7 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "haiku": Size(Shape(), Plan(), 512, 20_000_000, 14_000_000, 1000),
+    "haiku": Size(Shape(), Plan(), 512, 32_000_000, 14_000_000, 1000),
     "miniature": Size(
         Shape(vocab=1024, width=64, layers=2, heads=4, kv_heads=4, inner=128, head_dim=16),
         Plan(steps=60, rows=4, micro=2, workers=2, warmup=3, compiled=False, save_seconds=0.5),

@@ -28,10 +28,15 @@ WEIGHTS: Mapping[str, int] = {
     "extract": 15,
     "identity": 10,
     "tools": 12,
+    "sums": 10,
 }
 """Loss weight of a kind in tenths; classification is `LABEL_WEIGHT`."""
 
 LABEL_WEIGHT = 25
+DECISION_WEIGHT, CHOICE_WEIGHT = 60, 25
+CHOICE_TOKENS = 9
+"""What a turn beside tools begins with decides whether one is called; the tokens behind `<tool_call>` say
+which. Both are few among many that are only copied."""
 
 Array = npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
 
@@ -53,6 +58,7 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Document]:
         for example, group in zip(examples, parts, strict=True)
         for text, _ in group
     ]
+    calling = tokenizer.token_to_id("<tool_call>")
     encoded = iter(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
     documents = []
     for example, group in zip(examples, parts, strict=True):
@@ -62,7 +68,12 @@ def encode(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Document]:
         for _, learned in group:
             ids = next(encoded).ids
             tokens += ids
-            weights += [weight if learned else 0] * len(ids)
+            given = [weight if learned else 0] * len(ids)
+            if learned and example.tools and len(ids) > CHOICE_TOKENS:
+                if ids[0] == calling:
+                    given[1:CHOICE_TOKENS] = [CHOICE_WEIGHT] * (CHOICE_TOKENS - 1)
+                given[0] = DECISION_WEIGHT
+            weights += given
         documents.append(Document(example.kind, tokens, weights))
     return documents
 

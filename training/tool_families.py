@@ -140,6 +140,32 @@ TRAILS = (
 )
 
 
+BEFORE = (
+    "[Mind|Would you mind] a question: ",
+    "I keep asking myself: ",
+    "Short one: ",
+    "Just curious, ",
+    "Can you help me with this: ",
+    "A customer asks: ",
+)
+BEHIND = (
+    "[today|now|these days|at present]",
+    "[for my records|for the file|for my colleague|for us]",
+    "[as far as you know|if you can see that|if I may ask|by the way]",
+    "[so that I can go on|so that we are done|before I call them|before it is too late]",
+)
+
+
+def framed(rng: Random, wording: str) -> str:
+    """A wording with words before or behind that are no part of any value."""
+    if rng.random() < 0.08:
+        wording = spin(rng, rng.choice(BEFORE)) + wording[:1].lower() + wording[1:]
+    if rng.random() < 0.15 and ": " not in wording and len(wording) > 12:
+        end = wording[-1] if wording[-1] in ".?!" else ""
+        wording = f"{wording.rstrip('.?!, ')} {spin(rng, rng.choice(BEHIND))}{end}"
+    return wording
+
+
 def loosely(rng: Random, wording: str) -> str:
     """A wording as somebody types it; what is filled in later keeps its case."""
     wording = " ".join(wording.split())
@@ -201,7 +227,7 @@ def skill(rng: Random, family: Family) -> Skill:
 def task(rng: Random, family: Family, keys: Mapping[str, str]) -> Task:
     """One wish for a family's tool and all that follows."""
     wording, answer = rng.choice(family.asks)
-    wording, answer = loosely(rng, spin(rng, wording)), spin(rng, answer)
+    wording, answer = loosely(rng, framed(rng, spin(rng, wording))), spin(rng, answer)
     values = {name: slot.value(rng) for name, slot in family.slots.items()}
     while "from" in values and not _convertible(values["from"], values["to"]):
         values["to"] = family.slots["to"].value(rng)

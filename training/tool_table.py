@@ -84,6 +84,14 @@ FAMILIES: tuple[Family, ...] = (
             ),
             ("How [humid|damp] is it in {city}?", "The humidity in {city} is {humidity} percent."),
             (
+                "[I travel|We fly|I go] to {city}[ soon| today|]. [How warm is it there|What temperature do they have]?",
+                "It is {temperature} degrees in {city}.",
+            ),
+            (
+                "[How many degrees|What temperature] [is it|are there|do they have] in {city} [now|today|outside|]?",
+                "{city} has {temperature} degrees.",
+            ),
+            (
                 "[Check|Look up] the weather in {city}[ for me|], in {unit}[ please|].",
                 "{city} has {temperature} degrees and it is {condition}.",
             ),
@@ -128,6 +136,14 @@ FAMILIES: tuple[Family, ...] = (
                 "Order {order} is {status}.",
             ),
             (
+                "[Any news|Is there news] [about|on] [my|] order [number|] {order}[ yet| today|]?",
+                "Order {order} is {status}.",
+            ),
+            (
+                "[What happens with|What became of|How far is] [my|] order[ number| no.|] {order} [now|by now|, please|]?",
+                "Order {order} is {status}.",
+            ),
+            (
                 "When [will|does] order {order} [arrive|come]?",
                 "The date for order {order} is {date}.",
             ),
@@ -166,6 +182,18 @@ FAMILIES: tuple[Family, ...] = (
             ),
             ("How [is|much is] {symbol} [trading|doing|] [today|now|]?", "{symbol} is at {price}."),
             ("[Quote|Price|Stock price] for {symbol}[, please|]", "{symbol}: {price}"),
+            (
+                "[What do|How much do|At what price do] [I pay for|] {symbol} [shares|stocks|papers] [cost|trade|stand at][ today|]?",
+                "{symbol} [is|stands|trades] at {price}.",
+            ),
+            (
+                "[I hold|I own|We bought] {symbol} [shares|stock]. [What are they worth|What is the price now]?",
+                "The price of {symbol} is {price}.",
+            ),
+            (
+                "[Should I sell|I think of buying] {symbol} [stock|shares]? [Get|Check] the price[ first|].",
+                "{symbol}[ is| is at|:] {price}.",
+            ),
             ("[Check|Look up|Get] [the stock|] {symbol}[ for me|]", "{symbol} stands at {price}."),
             (
                 "How much has {symbol} [changed|moved]?",
@@ -718,6 +746,14 @@ FAMILIES: tuple[Family, ...] = (
                 "There are {stock} of the {product} in stock.",
             ),
             ("[Price|Price check]: {product}", "{product}: {price}"),
+            (
+                "[How expensive is|What do you want for|What must I pay for] the {product} [in your shop|here|at your store|]?",
+                "The {product} [costs|is] {price}.",
+            ),
+            (
+                "[I want to buy|My wife likes|I saw] [the|a] {product}. [How much is it|What does it cost|And the price]?",
+                "The price of the {product} is {price}.",
+            ),
         ),
         "{product}: {price}[, {stock} in stock|]",
     ),

@@ -12,7 +12,6 @@ from dataclasses import replace
 from random import Random
 
 from training import (
-    arithmetic,
     drills,
     extract,
     naming,
@@ -30,7 +29,6 @@ from training.tools import (
     THANKS,
     Talk,
     any_skill,
-    family,
     fitting,
     kin,
     listed,
@@ -51,41 +49,60 @@ GREETINGS = (
         "[Of course|Sure], [what do you need|how can I help]?",
     ),
 )
-LACKING = (
-    "[I am sorry, I|Sorry, I|I] [cannot|can't] {d}.",
-    "[Sorry, I|I] have no tool to {d}.",
-    "None of my tools can {d}.",
-    "I [cannot|can't] {d} with the tools that I have.",
-    "[Sorry, I|I] [cannot|can't] {d}, I can only {c}.",
-    "That is not possible here: I [cannot|can't] {d}.",
+NONE_FITS = "None of my tools can do that."
+"""The one answer to what no tool does: where wordings differ, a small model loses sight of the decision."""
+BEYOND: tuple[str, ...] = (
+    "[Write|Make] [a poem|a song|a story] about {x}[, please|].",
+    "[Write|Draft] [a letter|an essay|a speech] [on|about] {x}[.|]",
+    "[Tell me|Do you know] a joke[ about {x}|][.|!|]",
+    "[Draw|Show] me [a picture of|] {x}.",
+    "[What do you think|What is your opinion] [about|on] {x}?",
+    "[Explain|Tell me about|What is] {x}[?|.]",
+    "[Who|What person] invented {x}?",
+    "[When|Where] [did|was] {x} [begin|first seen]?",
+    "[Why|How] do people like {x}?",
+    "[Order|Buy|Get] me [a|the] {p}[, please|].",
+    "[Call|Phone|Ring] {n}[ for me|, please|].",
+    "[Clean|Delete] my [computer|inbox|files].",
+    "[Fix|Repair|Debug] [my code|this program|my website].",
+    "[What should I|Help me] [cook|wear|do] [today|on Sunday][?|.]",
+    "[Summarize|Read] [the book|the film|the news] [of today|] for me.",
+    "[Who won|Who is winning] the [match|race|election]?",
+    "[Unlock|Start] my [car|phone|garage door].",
+    "[Teach me|I want to learn] {l}.",
+    "[Say|Write] [good morning|thank you|goodbye] in {l}.",
+    "[Which|What] [book|series|restaurant] [do you like|is good]?",
+    "[Invent|Find] a name for my [dog|band|shop].",
+    "[What will|How will] the world [be|look] like in 50 years?",
+    "[Dance|Smile] for me[!|.]",
+    "[Bring|Fetch] me a [coffee|glass of water|sandwich].",
+    "What is the [capital|president|largest city] of {c}?",
+    "[Put|Hang] the [washing|pictures|keys] [away|up][, please|].",
+    "[Who|Which person] [built|painted|discovered] {x}?",
+    "[How|In what way] do I [cook|make|prepare] [soup|a cake|noodles|pancakes]?",
+    "How many [wings|teeth|eyes|arms] does a [bee|horse|fish|octopus] have?",
+    "[Is it|Do you find it] [good|bad|safe] to [run every day|eat late|sleep at noon]?",
+    "Why [is|does] [the sky|grass|fire|ice] [so|look like that|always] [hot|green|blue|cold]?",
+    "[Which|What] is the [highest|oldest|biggest] [mountain|lake|bridge|animal] of [Asia|Europe|the world]?",
+    "What happened [in|around] {y}?",
+    "[Who|Which king] ruled [France|Spain|Rome] in {y}?",
+    "[Reserve|Get|Find] me a [room|hostel|flat] for [Friday|the weekend|next week].",
+    "[Hum|Whistle|Rap] [something|a tune|for me][.|!|]",
+    "[Open|Close|Raise] the [curtains|windows|garage].",
+    "[Wake|Call] my [brother|kids|neighbour] at [six|ten|noon].",
+    "[Check|Correct|Rewrite] my [text|letter|homework|speech].",
+    "[Let|Have] my [teacher|landlord|doctor] know that I [am late|moved|feel better].",
+    "[Sort|Move|Back up] my [photos|videos|documents].",
+    "[Post|Mail|Bring] [flowers|a gift|a card] to my [aunt|friend|mother].",
+    "[Put|Say] this in [other words|simple English]: [the night is long|birds sing at dawn|time flies].",
+    "[Is there|Give me] [a tip|some advice] [for|on] [learning chess|better sleep|my first day at work]?",
+    "[Could you|Please] [plan|organize] my [wedding|holidays|birthday party]?",
+    "What [is love|makes people happy|comes after death]?",
+    "[Guess|Tell me] [my age|what I had for lunch|who I am].",
+    "[Feed|Walk|Wash] my [cat|dog|parrot], please.",
+    "I [want|would like] [a tea|two burgers|some ice cream], please.",
 )
-BEYOND: tuple[tuple[str, str], ...] = (
-    ("[Write|Make] [a poem|a song|a story] about {x}[, please|].", "write texts like that"),
-    ("[Write|Draft] [a letter|an essay|a speech] [on|about] {x}[.|]", "write texts like that"),
-    ("[Tell me|Do you know] a joke[ about {x}|][.|!|]", "tell jokes"),
-    ("[Draw|Show] me [a picture of|] {x}.", "make pictures"),
-    ("[What do you think|What is your opinion] [about|on] {x}?", "give opinions"),
-    ("[Explain|Tell me about|What is] {x}[?|.]", "tell you about that"),
-    ("[Who|What person] invented {x}?", "say who did that"),
-    ("[When|Where] [did|was] {x} [begin|first seen]?", "tell you about that"),
-    ("[Why|How] do people like {x}?", "tell you about that"),
-    ("[Order|Buy|Get] me [a|the] {p}[, please|].", "buy things"),
-    ("[Call|Phone|Ring] {n}[ for me|, please|].", "make phone calls"),
-    ("[Clean|Delete] my [computer|inbox|files].", "do that"),
-    ("[Fix|Repair|Debug] [my code|this program|my website].", "repair programs"),
-    ("[What should I|Help me] [cook|wear|do] [today|on Sunday][?|.]", "decide that"),
-    ("[Summarize|Read] [the book|the film|the news] [of today|] for me.", "read that"),
-    ("[Who won|Who is winning] the [match|race|election]?", "see the news"),
-    ("[Unlock|Start] my [car|phone|garage door].", "do that"),
-    ("[Teach me|I want to learn] {l}.", "teach languages"),
-    ("[Say|Write] [good morning|thank you|goodbye] in {l}.", "translate texts"),
-    ("[Which|What] [book|series|restaurant] [do you like|is good]?", "recommend things"),
-    ("[Invent|Find] a name for my [dog|band|shop].", "invent names"),
-    ("[What will|How will] the world [be|look] like in 50 years?", "see the future"),
-    ("[Dance|Smile] for me[!|.]", "do that"),
-    ("[Bring|Fetch] me a [coffee|glass of water|sandwich].", "bring things"),
-    ("What is the [capital|president|largest city] of {c}?", "tell you about that"),
-)
+"""What no tool here does; `{x}` is a topic, `{p}` a product, `{n}` a name, `{l}` a language, `{y}` a year."""
 COUNTRIES = "Peru Kenya Norway Chile India Egypt Poland Canada Vietnam Ghana Greece Nepal".split()
 REMARKS: tuple[tuple[str, str], ...] = (
     ("My name is {n}.", "Hello, {n}! [How can I help you?|What can I do for you?]"),
@@ -111,8 +128,21 @@ def _about(rng: Random, text: str) -> str:
         "n": world.first_name(rng),
         "l": rng.choice(LANGUAGES.split("|")),
         "c": rng.choice(COUNTRIES),
+        "y": str(rng.randint(1066, 1999)),
     }
     return fill(text, known)
+
+
+def beyond(rng: Random) -> str:
+    """A wish that no tool here serves."""
+    return _about(rng, spin(rng, rng.choice(BEYOND)))
+
+
+def polite_talk(rng: Random) -> tuple[str, str]:
+    """A remark that wants no tool, and the answer to it."""
+    known = {"n": world.first_name(rng), "p": world.city(rng), "x": rng.choice(TOPICS)}
+    question, answer = rng.choice((*THANKS, *GREETINGS, *GREETINGS, *REMARKS))
+    return fill(spin(rng, question), known), fill(spin(rng, answer), known)
 
 
 def distinct(skills: Sequence[Skill]) -> list[Skill]:
@@ -133,25 +163,10 @@ def _lacking(rng: Random) -> tuple[list[Skill], list[Turn]]:
     box = distinct(box)
     if not box:
         return _lacking(rng)
-    wish, deed = wanted.task(rng).wish, wanted.deed
+    wish = wanted.task(rng).wish
     if wanted.tool.name in wish or rng.random() < 0.25:
-        wish, deed = rng.choice(BEYOND)
-        wish = wish.replace("{x}", rng.choice(TOPICS)).replace("{p}", world.product(rng))
-        wish = wish.replace("{n}", world.first_name(rng)).replace(
-            "{l}", rng.choice(LANGUAGES.split("|"))
-        )
-        wish = spin(rng, wish)
-    told = spin(rng, rng.choice(LACKING)).replace("{d}", deed).replace("{c}", box[0].deed)
-    return box, [Turn("user", wish), Turn("assistant", told)]
-
-
-UNSERVED = (
-    "[I am sorry, I|Sorry, I|I] [cannot|can't] do that with [the|my] tools[ that I have|].",
-    "None of my tools [does|can do] that.",
-    "[Sorry, that|That] is not something my tools can do.",
-    "I have no tool for that[, sorry|].",
-    "[Sorry, I|I] [cannot|can't] do that, I can only {c}.",
-)
+        wish = beyond(rng)
+    return box, [Turn("user", wish), Turn("assistant", NONE_FITS)]
 
 
 def _unserved(rng: Random, wishes: Sequence[Labelled]) -> tuple[list[Skill], list[Turn]]:
@@ -168,9 +183,7 @@ def _unserved(rng: Random, wishes: Sequence[Labelled]) -> tuple[list[Skill], lis
         if any(naming.stem(w) in words for name in named for w in name):
             return _unserved(rng, wishes)
     others = distinct([s for s in box if s is not one])
-    forms = UNSERVED if others[0].deed != "do that" else UNSERVED[:-1]
-    told = spin(rng, rng.choice(forms)).replace("{c}", others[0].deed)
-    return others, [Turn("user", text), Turn("assistant", told)]
+    return others, [Turn("user", text), Turn("assistant", NONE_FITS)]
 
 
 def _deeds(box: Sequence[Skill]) -> str:
@@ -194,20 +207,11 @@ def _polite(rng: Random) -> tuple[list[Skill], list[Turn]]:
         )
         answer = f"I can {_deeds(box)}."
     else:
-        talk = rng.choice((*THANKS, *GREETINGS, *GREETINGS, *REMARKS))
-        known = {"n": world.first_name(rng), "p": world.city(rng), "x": rng.choice(TOPICS)}
-        question, answer = (fill(spin(rng, text), known) for text in talk)
+        question, answer = polite_talk(rng)
     return box, [Turn("user", question), Turn("assistant", answer)]
 
 
-def _small_sum(rng: Random) -> tuple[list[Skill], list[Turn]]:
-    """A small sum where no tool calculates."""
-    box = [s for s in (any_skill(rng) for _ in range(3)) if s.trade not in SUM_TRADES]
-    question, answer = arithmetic.small_question(rng)
-    return box or [family(rng)], [Turn("user", question), Turn("assistant", answer)]
-
-
-def _other_work(rng: Random, wishes: Sequence[Labelled]) -> Example:
+def _other_work(rng: Random) -> Example:
     """A conversation of another part of the mixture, beside tools that it has no use for."""
     write = rng.choices(
         (
@@ -216,9 +220,8 @@ def _other_work(rng: Random, wishes: Sequence[Labelled]) -> Example:
             drills.copy_drill,
             smalltalk.about_itself,
             smalltalk.plain_fact,
-            lambda r: smalltalk.decline(r, wishes),
         ),
-        (40, 12, 8, 12, 8, 20),
+        (45, 15, 10, 18, 12),
     )[0]
     return write(rng)
 
@@ -236,11 +239,11 @@ def _unrelated(rng: Random) -> Skill:
 
 def _not_calling(rng: Random, wishes: Sequence[Labelled]) -> Example:
     if rng.random() < 0.4:
-        other = _other_work(rng, wishes)
+        other = _other_work(rng)
         boxed = toolbox(rng, [_unrelated(rng)], _unrelated)
         return replace(other, kind=KIND, tools=listed(rng, boxed[:1], boxed))
-    talks: tuple[Talk, ...] = (_lacking, _polite, _small_sum, lambda r: _unserved(r, wishes))
-    skills, turns = rng.choices(talks, (45, 20, 9, 26))[0](rng)
+    talks: tuple[Talk, ...] = (_lacking, _polite, lambda r: _unserved(r, wishes))
+    skills, turns = rng.choices(talks, (50, 20, 30))[0](rng)
     head = (Turn("system", text),) if (text := system_text(rng)) else ()
     return Example(KIND, (*head, *turns), tools=listed(rng, skills[:1], skills))
 

@@ -101,12 +101,31 @@ def _support(data: Path) -> None:
     _write(data / "taskmaster4/data/data_00.json.xz", packed)
 
 
+def _tools(data: Path) -> None:
+    """Public tools, and instructions that none of them serves."""
+    kinds = {"city": "The city (e.g., Rome, Lima)", "user_id": "The user's id"}
+    tool = {
+        "api_name": "getPollenCount",
+        "api_description": "Retrieve the pollen count of a city",
+        "parameters": {k: {"type": "str", "description": v} for k, v in kinds.items()},
+        "required": ["city"],
+        "responses": {"pollen_count": {"type": "int", "description": "The count"}},
+    }
+    other = {**tool, "parameters": {"raw": {"type": "array", "description": "-"}}, "required": []}
+    lines = "\n".join(json.dumps(record) for record in (tool, other))
+    _write(data / "seal_tools/tool.jsonl.gz", gzip.compress(lines.encode()))
+    for name in ("seed_tasks", "user_oriented_instructions"):
+        line = json.dumps({"instruction": "Rewrite the sentence as a question."})
+        _write(data / f"self_instruct_human/{name}.jsonl", line.encode())
+
+
 def write_small_data(data: Path) -> Path:
     """Write the folder and return it."""
     _intent_sets(data)
     _spam(data)
     _abuse(data)
     _support(data)
+    _tools(data)
     chapter = "".join(f"<p>It was a {w} day, \u201cshe\u201d said.</p>" for w in WORDS)
     _archive(data / "corpus_standardebooks/novel.tar.xz", "src/epub/text/chapter-1.xhtml", chapter)
     page = "---\ntitle: x\n---\n" + "\n\n".join(f"We [work]({w}) openly." for w in WORDS)

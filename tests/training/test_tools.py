@@ -18,6 +18,8 @@ from training import (
     arithmetic,
     invented_tools,
     tool_families,
+    tool_public,
+    tool_sessions,
     tool_table,
     tool_thoughts,
     tools,
@@ -28,6 +30,18 @@ from training.corpora import Labelled
 
 seeds = st.integers(0, 2**32)
 many = settings(max_examples=60, deadline=None)
+PUBLIC = [
+    {
+        "api_name": "getPollenCount",
+        "api_description": "Retrieve the pollen count of a city",
+        "parameters": {
+            "city": {"type": "str", "description": "The city (e.g., Rome, Lima)"},
+            "radius": {"type": "int", "description": "How far around the city"},
+        },
+        "required": ["city"],
+        "responses": {"pollen_count": {"type": "int", "description": "The count"}},
+    }
+]
 WISHES = [Labelled("will it rain in rome", "weather"), Labelled("play some jazz", "play_music")]
 
 
@@ -37,8 +51,9 @@ def drawn(seed: int) -> Example:
         lambda rng: tools.calling(rng, WISHES),
         lambda rng: tools_unused.not_calling(rng, WISHES),
         lambda rng: tool_thoughts.thinking(rng, WISHES),
+        lambda rng: tool_sessions.session(rng, [w.text for w in WISHES], PUBLIC),
     )
-    return write[seed % 3](Random(seed))
+    return write[seed % 4](Random(seed))
 
 
 def calls_of(example: Example) -> Iterator[tuple[Call, Mapping[str, Any], str]]:
@@ -118,7 +133,7 @@ def test_thinking_goes_before_every_answer_and_call(seed: int) -> None:
 @given(seeds)
 @many
 def test_a_conversation_fits_into_a_row(seed: int) -> None:
-    assert tools.size(drawn(seed)) <= tools.MOST_CHARACTERS + 400 * (seed % 3 == 2)
+    assert tools.size(drawn(seed)) <= tools.MOST_CHARACTERS + 400 * (seed % 4 == 2)
 
 
 @given(seeds, st.sampled_from(arithmetic.OPERATIONS))
@@ -174,3 +189,32 @@ def test_calls_side_by_side_and_one_after_another_both_come() -> None:
     assert any(len(turn.calls) > 1 for turns in found for turn in turns)
     assert any(sum(bool(turn.calls) for turn in turns) > 1 for turns in found)
     assert any(t.text.startswith("Error: ") for turns in found for t in turns if t.role == "tool")
+
+
+def test_a_session_calls_a_tool_in_about_half_of_its_exchanges_and_else_says_that_none_fits() -> (
+    None
+):
+    rng, served, refused = Random(3), 0, 0
+    for _ in range(300):
+        turns = tool_sessions.session(rng, [w.text for w in WISHES], PUBLIC).turns
+        for before, turn in zip(turns, turns[1:], strict=False):
+            if before.role == "user":
+                served += bool(turn.calls)
+                refused += turn.text == tools_unused.NONE_FITS
+    assert 0.8 < served / refused < 2.2
+
+
+@given(seeds)
+@many
+def test_what_a_session_refuses_names_none_of_its_public_tools(seed: int) -> None:
+    example = tool_sessions.session(Random(seed), ["count the pollen in this city"], PUBLIC)
+    if any(tool["name"] == "getPollenCount" for tool in example.tools):
+        asked = [t.text for t in example.turns if t.role == "user"]
+        assert "count the pollen in this city" not in asked
+
+
+def test_a_public_tool_is_usable_only_where_its_values_can_be_thought_of() -> None:
+    (record,) = PUBLIC
+    assert tool_public.usable(record)
+    assert not tool_public.usable({**record, "required": ["city", "unknown"]})
+    assert not tool_public.usable({**record, "responses": {}})
