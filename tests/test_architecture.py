@@ -31,7 +31,9 @@ LAYERS: list[list[str]] = [
     ["renga.thinking"],
     ["renga.routing"],
     ["renga.loading"],
+    ["renga.media.transcribing"],
     ["renga.backends"],
+    ["renga.media"],
     ["renga.engine"],
     ["renga.chat"],
     ["renga.models"],
@@ -60,6 +62,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     ),
     "openvino_genai": ("renga.bench.peers.genai",),
     "xllamacpp": ("renga.bench.peers.llamacpp",),
+    "PIL": ("renga.media.rendering", "renga.media.recognition"),
+    "pypdfium2": ("renga.media.rendering",),
+    "rapidocr": ("renga.media.recognition",),
     "matplotlib": ("renga.bench.plot",),
     "python_multipart": ("renga.http.multipart",),
     "sqlalchemy": ("renga.store", "renga.ledger", "renga.keys"),
@@ -80,6 +85,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     # The protocol alone: `renga.http.health` asks each backend how it is, and both say it.
     "renga.backends.base": (
         "renga.backends",
+        "renga.media.transcribing",
         "renga.loading",
         "renga.routing",
         "renga.gateway",
@@ -102,6 +108,8 @@ HIDDEN_IN: dict[str, str] = {
     "renga.store.database": "Alembic is slow to load and only a change of schema needs it",
     "renga.http.server": "uvloop is not made for every platform",
     "renga.bench": "peers and plots are optional",
+    "renga.media.rendering": "images are decoded by an extra",
+    "renga.media.recognition": "letters are recognized by an extra",
     "renga.cli": "a command loads only what it needs, so that `renga --help` is instant",
 }
 
