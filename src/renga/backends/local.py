@@ -192,7 +192,7 @@ class LocalBackend:
             raise self._too_long(len(read.tokens))
         submit = self._submit(request, attempt, read)
         pieces = await self._pieces() if submit.logprobs is not None else None
-        answer = _Answer(self.name, self._ids, read, pieces)
+        answer = Answer(self.name, self._ids, read.demand, pieces)
         with self._asking():
             async with aclosing(engine.generate(submit, partial(_count, attempt))) as messages:
                 async for message in messages:
@@ -234,7 +234,7 @@ class LocalBackend:
             prompt=tokens,
             continuations=tails,
             choice=request.choice,
-            lane=_lane(attempt),
+            lane=lane_of(attempt),
         )
 
     @contextmanager
@@ -299,7 +299,7 @@ class LocalBackend:
             thinking=read.thinking,
             cache=read.cache,
             logprobs=tuned.logprobs if tuned else None,
-            lane=_lane(attempt),
+            lane=lane_of(attempt),
         )
 
     def _settings(self, model: ModelFolder) -> EngineSettings:
@@ -342,20 +342,21 @@ class LocalBackend:
         return Unavailable(f"backend '{self.name}' is not running")
 
 
-def _lane(attempt: Attempt) -> Lane:
+def lane_of(attempt: Attempt) -> Lane:
+    """The queue that an attempt waits in."""
     return "batch" if attempt.service == "batch" else "interactive"
 
 
-class _Answer:
-    """One answer of the engine as events. `pieces` are there where likelihoods were asked for."""
+class Answer:
+    """One answer of an engine as events. `pieces` are there where likelihoods were asked for."""
 
-    def __init__(self, backend: str, ids: Ids, read: Read, pieces: Vocabulary | None) -> None:
+    def __init__(self, backend: str, ids: Ids, demand: Demand, pieces: Vocabulary | None) -> None:
         self._backend = backend
-        self._demand = read.demand
-        self._thinks = read.demand.thinks
+        self._demand = demand
+        self._thinks = demand.thinks
         self._pieces = pieces
-        begun = is_prefilled(read.demand.prompt)
-        self._writer = Writer(ids, read.demand.form, read.demand.toolsets, begun=begun)
+        begun = is_prefilled(demand.prompt)
+        self._writer = Writer(ids, demand.form, demand.toolsets, begun=begun)
         self._usage = Usage(input_tokens=0, output_tokens=0)
 
     def events(self, message: Started | Output | Finished) -> Iterator[Event]:
