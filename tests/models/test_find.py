@@ -11,13 +11,8 @@ from typing import Any
 import pytest
 
 from renga.errors import SetupError
-from renga.models.find import DEFAULT_WINDOW, NEEDED, Sampling, find_model, list_models
-from tests.tiny_model import CONFIG, TURN_END, write_model
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model"))
+from renga.models.find import DEFAULT_WINDOW, NEEDED, Sampling, find_model, read_template
+from tests.tiny_model import CONFIG, TURN_END
 
 
 @pytest.fixture
@@ -62,14 +57,6 @@ def test_parameters_and_precision_are_those_of_the_graph(folder: Path, tmp_path:
 def test_a_pulled_model_is_found_by_its_name(folder: Path, tmp_path: Path) -> None:
     found = find_model("tiny", tmp_path)
     assert (found.name, found.path) == ("tiny", folder)
-    assert [m.name for m in list_models(tmp_path) if not m.name.startswith("shipped:")] == ["tiny"]
-
-
-def test_a_broken_model_is_listed_with_its_trouble(folder: Path, tmp_path: Path) -> None:
-    (folder / "tokenizer.json").unlink()
-    listed = {m.name: m for m in list_models(tmp_path)}["tiny"]
-    assert listed.model is None
-    assert "tokenizer.json: is missing" in listed.trouble
 
 
 def test_the_window_is_never_larger_than_the_engine_takes(folder: Path, tmp_path: Path) -> None:
@@ -98,6 +85,32 @@ def test_a_missing_or_empty_file_is_named(folder: Path, tmp_path: Path, name: st
     assert_refused(str(folder), tmp_path, f"{name}: is missing")
     (folder / name).mkdir()
     assert_refused(str(folder), tmp_path, name)
+
+
+TEMPLATE = "chat_template.jinja"
+
+
+def test_a_template_may_stand_in_the_tokenizers_configuration(folder: Path):
+    file = folder / "tokenizer_config.json"
+    source = (folder / TEMPLATE).read_text()
+    assert read_template(folder) == (folder / TEMPLATE, source)
+    (folder / TEMPLATE).unlink()
+    write_json(file, chat_template=source)
+    assert read_template(folder) == (file, source)
+    named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": source}]
+    write_json(file, chat_template=named)
+    assert read_template(folder) == (file, source)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "own"}))
+    assert read_template(folder) == (folder / "chat_template.json", "own")
+
+
+def test_a_model_without_a_template_is_refused_as_a_base_model(folder: Path, tmp_path: Path):
+    (folder / TEMPLATE).write_bytes(b"\xff")
+    assert_refused(str(folder), tmp_path, f"{TEMPLATE} is not text")
+    (folder / TEMPLATE).write_bytes(b"")
+    assert_refused(str(folder), tmp_path, f"{TEMPLATE} is empty")
+    (folder / TEMPLATE).unlink()
+    assert_refused(str(folder), tmp_path, "no chat template")
 
 
 def assert_refused(name: str, home: Path, complaint: str) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from renga.models.find import SHIPPED, ModelFolder
+from renga.models.find import ModelFolder
+from renga.models.locate import SHIPPED
 
 LARGE = 300_000_000  # parameters from which on the bars of the 0.6B shape are meant
 KV_TOKENS = 32_768  # what every engine may keep, in tokens

@@ -23,6 +23,7 @@ from renga.chat.probing import forms_of
 from renga.chat.template import REFUSALS, Abilities, Message, ModelTemplate, Now
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
+from renga.models.find import read_template
 from renga.reading import Call, Definition, Result, Text, WrittenTurn, written_turns
 from renga.types import Prompt
 
@@ -65,13 +66,12 @@ class ChatTemplate:
     @classmethod
     def load(cls, folder: Path, *, now: Now = datetime.now) -> ChatTemplate:
         """Read a model folder's template and tokenizer. Raises SetupError that names the file."""
-        file = folder / "chat_template.jinja"
+        file, source = read_template(folder)
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
         special = _special_tokens(folder / "tokenizer_config.json")
         try:
-            source = file.read_text(encoding="utf-8")
             return cls(source, tokenizer, special=special, now=now)
-        except (OSError, UnicodeDecodeError, TemplateError) as error:
+        except TemplateError as error:
             reason = str(error).partition("\n")[0]
             raise SetupError(
                 f"model file {file} is no chat template: {reason}", "copy the model folder again"

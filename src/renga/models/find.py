@@ -1,9 +1,8 @@
 """From a model's name to a folder that is known to be whole.
 
 Owns the rule what a model folder must hold, and the words in which a broken one is reported: one
-line that names the file, one hint. A name is `shipped:NAME`, a folder, or the name of a folder in
-`models/` of the state folder. It loads no model and knows no engine; the sizes that it states are
-read from the files' own headers.
+line that names the file, one hint. Which folder a name means is for `renga.models.locate`. It loads
+no model and knows no engine; the sizes that it states are read from the files' own headers.
 """
 
 from __future__ import annotations
@@ -12,18 +11,19 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from renga.errors import SetupError
+from renga.models.locate import locate
 
-SHIPPED = "shipped:"
 DEFAULT_WINDOW = 32_768  # tokens, at most; more only where the configuration asks for it
 
 GRAPH, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
-NEEDED = ("config.json", "tokenizer.json", "chat_template.jinja", GRAPH, WEIGHTS)
+NEEDED = ("config.json", "tokenizer.json", GRAPH, WEIGHTS)
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 # How the graph names a stored tensor: its element type, its shape and where it lies in the weights.
 _TENSOR = re.compile(
@@ -64,29 +64,29 @@ class ModelFolder:
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class ListedModel:
-    """A model that `find_model` knows; `trouble` says why it would refuse it, or is ""."""
-
-    name: str
-    path: Path
-    model: ModelFolder | None
-    trouble: str = ""
-
-
 def find_model(name: str, home: Path) -> ModelFolder:
     """The model of that name, its folder checked.
 
     Args:
-        name: `shipped:NAME`, a folder's path (`~` too), or a folder's name in `home/models`.
+        name: as `renga.models.locate` has it.
         home: the state folder.
 
     Raises:
         SetupError: there is no such model, or its folder is broken; names the file.
     """
-    path = _locate(name, home)
+    found = locate(name, home)
+    if found.format == "gguf":
+        raise SetupError(
+            f"model '{name}' is GGUF, which kind 'local' does not read", "leave `kind` out"
+        )
+    return describe_folder(name, found.path)
+
+
+def describe_folder(name: str, path: Path) -> ModelFolder:
+    """The model in the folder `path`, under the name by which it was asked for, as `find_model`."""
     for file in NEEDED:
         _check_readable(path / file)
+    read_template(path)
     config = _read_object(path / "config.json")
     generation = path / "generation_config.json"
     defaults = _read_object(generation) if generation.exists() else {}
@@ -119,56 +119,44 @@ def check_tokenizer(size: int, model: ModelFolder) -> None:
         )
 
 
-def list_models(home: Path) -> list[ListedModel]:
-    """Every shipped and every pulled model, whole or not, by name."""
-    found = []
-    for name in [*(SHIPPED + n for n in _folders(_shipped())), *_folders(home / "models")]:
-        path = _locate(name, home)
-        try:
-            found.append(ListedModel(name, path, find_model(name, home)))
-        except SetupError as error:
-            found.append(ListedModel(name, path, None, error.message))
-    return found
+def read_template(path: Path) -> tuple[Path, str]:
+    """The chat template of a model folder: the file that has it, and its source in Jinja.
 
-
-def _shipped() -> Path:
-    return Path(__file__).parent / "shipped"
-
-
-def _folders(parent: Path) -> Iterator[str]:
-    """Names of the folders in `parent` that hold a configuration, in order."""
-    if parent.is_dir():
-        for path in sorted(parent.iterdir()):
-            if (path / "config.json").exists():
-                yield path.name
-
-
-def _locate(name: str, home: Path) -> Path:
-    """The folder that `name` stands for. Raises SetupError where there is none."""
-    if name.startswith(SHIPPED):
-        return _known(name, name.removeprefix(SHIPPED), _shipped(), SHIPPED)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise SetupError(f"model '{name}' is a file, not a folder", _what_a_folder_holds())
-    if len(path.parts) > 1 or path.is_absolute():
-        raise SetupError(f"model '{name}': there is no such folder", _what_a_folder_holds())
-    return _known(name, name, home / "models", "")
-
-
-def _known(name: str, last: str, parent: Path, prefix: str) -> Path:
-    there = list(_folders(parent))
-    if last in there:
-        return parent / last
-    known = ", ".join(prefix + n for n in there) or "none"
+    It stands in a file of its own, or in the tokenizer's configuration, as `transformers` reads it;
+    of several the one named `default` is meant. Raises SetupError where there is none.
+    """
+    for name in TEMPLATES:
+        file = path / name
+        if not file.exists():
+            continue
+        if file.suffix == ".jinja":
+            return file, _read_text(file)
+        found = _read_object(file).get("chat_template")
+        if isinstance(found, list):
+            named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
+            found = named.get("default")
+        if isinstance(found, str) and found:
+            return file, found
     raise SetupError(
-        f"there is no model '{name}' in {parent}", f"found there: {known}; or give a folder's path"
+        f"model folder {path} has no chat template: chat_template.jinja is missing, and "
+        "tokenizer_config.json has none",
+        "it is a base model, which only continues texts; take the one that was made for chats",
     )
 
 
+def _read_text(file: Path) -> str:
+    _check_readable(file)
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SetupError(
+            f"model file {file} is not text: {reason}", "copy the model folder again"
+        ) from error
+
+
 def _what_a_folder_holds() -> str:
-    return "a model folder holds " + ", ".join(NEEDED)
+    return "a model folder holds " + ", ".join((*NEEDED, TEMPLATES[0]))
 
 
 def _check_readable(file: Path) -> None:
