@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renga.engine.drafts import PromptLookup
+from renga.engine.text import Vocabulary
 
 TEXT = [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
 
@@ -73,6 +74,36 @@ def test_a_long_prompt_is_indexed_over_several_steps():
     found = [lookup.guess(8) for _ in range(6)]
     assert found[0] == []
     assert found[-1] == [8_003, 8_004]
+
+
+# Of each pair of ids the odd one is the same word with a space before it.
+ALIKE = [token - token % 2 for token in range(100)]
+
+
+def test_where_values_are_copied_a_space_before_a_word_makes_no_difference():
+    assert PromptLookup([50, 13, 15, 17, 99, 12, 14], 8, ALIKE).guess(8) == [17, 99]
+    assert PromptLookup([50, 13, 15, 17, 99, 12, 14], 8).guess(8) == []
+
+
+def test_where_values_are_copied_one_token_that_is_rare_is_enough():
+    assert PromptLookup([50, 13, 15, 17, 20, 22, 99, 12], 8, ALIKE).guess(8) == [15, 17, 20, 22]
+    assert PromptLookup([50, *[13, 15] * 5, 99, 12], 8, ALIKE).guess(8) == []
+
+
+def test_a_value_that_goes_on_otherwise_says_nothing_of_the_next():
+    lookup = PromptLookup([50, 13, 15, 17, 20, 22, 99, 12], 4, ALIKE)
+    for _ in range(20):
+        assert len(lookup.guess(8)) == 4
+        lookup.learn(4, 0)
+
+
+def test_a_token_beyond_the_table_is_itself():
+    assert PromptLookup([50, 200, 201, 17, 99, 200, 201], 8, ALIKE).guess(8) == [17, 99]
+
+
+def test_tokens_are_alike_that_differ_in_a_space_before_them():
+    vocabulary = Vocabulary([b"Dana", b" Dana", b" ", b"", b"  Dana", b"\n"], frozenset({3}))
+    assert list(vocabulary.alike) == [0, 0, 2, 3, 1, 5]
 
 
 tokens_of_few_kinds = st.lists(st.integers(0, 3), min_size=1, max_size=60)

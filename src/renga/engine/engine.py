@@ -117,6 +117,7 @@ class Engine:
         """What takes long in a `submit` that follows. The one method for another thread."""
         if isinstance(message, Submit) and message.grammar is not None:
             self._language.grammars.prepare(message.grammar)
+            self._language.learn_words()
             if message.digits is not None:
                 self._language.learn_numbers()
 

@@ -58,6 +58,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How keys and values are stored. `auto` decides by model size and speculation."""
     draft_tokens: int | None = None
     """Tokens that a step may guess ahead for a sequence; 0 never, None where it pays."""
+    end_ids: tuple[int, ...] = ()
+    """Tokens that end a turn beside those that the model's own files name."""
 
 
 # To the engine.
@@ -107,7 +109,8 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     `trigger`, the id of the one token that it begins with, it rules from that token on: what comes
     before is free, and so is whether it comes; from there on no stop sequence applies. `quiet` is a
     token that ends stop sequences alone, for a grammar that rules from the first token. `digits` is
-    how many a number may have in a row where the grammar writes JSON (see `numbers`). `cache`
+    how many a number may have in a row where the grammar writes JSON (see `numbers`). `shown` are
+    special tokens whose text belongs to the answer's. `cache`
     holds the breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone, and
     counts thinking as well. `logprobs` asks for each token's log probability and so many of the
     likeliest beside it.
@@ -127,6 +130,7 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     trigger: int | None = None
     quiet: int | None = None
     digits: int | None = None
+    shown: list[int] = []
     thinking: Thinking | None = None
     lane: Lane = "interactive"
     cache: list[Breakpoint] = []

@@ -39,6 +39,10 @@ class Language:
         """Have `numbers` ready, which takes a tenth of a second where a vocabulary is large."""
         _ = self.numbers
 
+    def learn_words(self) -> None:
+        """Have ready which tokens are alike, which takes as long."""
+        _ = self.vocabulary.alike
+
 
 class Request(Sequence):
     """A sequence with what its answer needs. `follow` and `output` take turns."""
@@ -50,6 +54,7 @@ class Request(Sequence):
         "_lookup",
         "_outputs",
         "_quiet",
+        "_shown",
         "_thought",
         "_trigger",
         "_vocabulary",
@@ -78,7 +83,8 @@ class Request(Sequence):
         self.started = False
         self.ended: Reason | None = None
         self.error: str | None = None
-        self.text = TextStream(language.vocabulary, submit.stop)
+        self.text = TextStream(language.vocabulary, submit.stop, submit.shown)
+        self._shown = submit.shown
         self.grammar: GrammarMask | None = None
         if submit.grammar is not None:
             self.grammar = language.grammars.compile(submit.grammar, submit.trigger)
@@ -91,7 +97,12 @@ class Request(Sequence):
             self._thought = Thought(submit.thinking, language.vocabulary)
         self._end_ids = language.end_ids
         self._logprobs = submit.logprobs
-        self._lookup = PromptLookup(self.tokens, draft_tokens) if draft_tokens else None
+        self._lookup: PromptLookup | None = None
+        if draft_tokens:
+            # Calls that a trigger begins may never come: until then an answer is plain text.
+            copies = self.grammar is not None and submit.trigger is None
+            alike = language.vocabulary.alike if copies else None
+            self._lookup = PromptLookup(self.tokens, draft_tokens, alike)
         self._forced: list[int] = []
         self._outputs: list[Output] = []
 
@@ -234,7 +245,7 @@ class Request(Sequence):
     def _pull_trigger(self) -> str:
         """Let the grammar rule, and no stop sequence; returns the text that was held back."""
         held = self.text.finish()
-        self.text = TextStream(self._vocabulary)
+        self.text = TextStream(self._vocabulary, shown=self._shown)
         self._trigger = self._quiet = None
         return held
 

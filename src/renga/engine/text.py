@@ -5,11 +5,15 @@ text; special tokens have no text; what may still become a stop sequence or a ch
 back. It knows byte-level BPE as a `tokenizer.json` describes it, and nothing of models or requests.
 """
 
+from __future__ import annotations
+
 import codecs
 import json
+from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +24,17 @@ class TokenizerError(Exception):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The bytes of every token id; special ones and ids that nobody defined have none."""
+    """The bytes of every token id; special ones and ids that nobody defined have none.
+
+    `names` are what the special ones are written as.
+    """
 
     pieces: list[bytes]
     special: frozenset[int]
+    names: dict[int, bytes] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
+    def load(cls, path: Path) -> Vocabulary:
         """Read a Hugging Face `tokenizer.json` of a byte-level BPE."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -39,7 +47,7 @@ class Vocabulary:
         return cls.of(found["model"]["vocab"], found.get("added_tokens", []))
 
     @classmethod
-    def of(cls, vocab: dict[str, int], added: list[dict[str, Any]]) -> "Vocabulary":
+    def of(cls, vocab: dict[str, int], added: list[dict[str, Any]]) -> Vocabulary:
         """From the vocabulary and the added tokens of a `tokenizer.json`."""
         byte_of = _byte_alphabet()
         size = 1 + max([*vocab.values(), *(entry["id"] for entry in added)])
@@ -48,13 +56,25 @@ class Vocabulary:
             pieces[number] = b"".join(
                 bytes([byte_of[char]]) if char in byte_of else char.encode() for char in text
             )
-        special = frozenset(entry["id"] for entry in added if entry.get("special"))
+        names = {one["id"]: one["content"].encode() for one in added if one.get("special")}
         for entry in added:
-            pieces[entry["id"]] = b"" if entry.get("special") else entry["content"].encode()
-        return cls(pieces, special)
+            pieces[entry["id"]] = b"" if entry["id"] in names else entry["content"].encode()
+        return cls(pieces, frozenset(names), names)
 
     def __len__(self) -> int:
         return len(self.pieces)
+
+    @cached_property
+    def alike(self) -> array[int]:
+        """For each id the one of the same text without a space before it; itself where none is."""
+        ids = {piece: number for number, piece in enumerate(self.pieces) if piece}
+        return array(
+            "q",
+            (
+                ids.get(piece[1:], number) if piece[:1] == b" " else number
+                for number, piece in enumerate(self.pieces)
+            ),
+        )
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token. A model's ids may go beyond its tokenizer's: those have none."""
@@ -66,11 +86,19 @@ class Vocabulary:
 
 
 class TextStream:
-    """One answer's text as its tokens come. After `stopped` is set nothing more is wanted."""
+    """One answer's text as its tokens come. After `stopped` is set nothing more is wanted.
 
-    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str] = ()) -> None:
+    `shown` are special tokens that have a text in this answer: what each is written as.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, stops: Sequence[str] = (), shown: Iterable[int] = ()
+    ) -> None:
         self.stopped: str | None = None
+        self.rest = ""
+        """What came behind the stop sequence in the same push."""
         self._pieces = vocabulary.pieces
+        self._shown = {one: vocabulary.names[one] for one in shown if one in vocabulary.names}
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         # A caller may send thousands: what is looked up for a token must not grow with them.
         self._stops = sorted({stop for stop in stops if stop})
@@ -81,7 +109,11 @@ class TextStream:
     def push(self, token: int) -> str:
         """The text that this token makes certain; a token beyond the vocabulary has none."""
         piece = self._pieces[token] if token < len(self._pieces) else b""
-        return self._release(self._decoder.decode(piece))
+        return self._release(self._decoder.decode(self._shown.get(token, piece)))
+
+    def push_text(self, text: str) -> str:
+        """The same for text that is whole characters already."""
+        return self._release(text)
 
     def finish(self) -> str:
         """The text still held back, an incomplete character as U+FFFD."""
@@ -101,6 +133,7 @@ class TextStream:
         found = self._first_stop(buffer)
         if found is not None:
             begin, self.stopped = found
+            self.rest = buffer[begin + len(self.stopped) :]
             self._held = ""
             return buffer[:begin]
         kept = self._held_length(buffer)
