@@ -123,6 +123,7 @@ class PromptLookup:
                 length += 1
             if length > longest:
                 best, longest = place, length
-        if not longest and 0 < len(single := self._singles.get(tokens[-1], ())) <= _VALUE_PLACES:
+        single = self._singles.get(tokens[-1], [])
+        if not longest and 0 < len(single) <= _VALUE_PLACES:
             return single[-1], 1
         return best, longest
