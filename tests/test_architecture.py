@@ -46,6 +46,7 @@ LAYERS: list[list[str]] = [
     ["renga.diagnostics", "renga.conversation"],
     ["renga.caching"],
     ["renga.reading"],
+    ["renga.sources"],
     ["renga.toolkit"],
     ["renga.errors"],
     ["renga.types", "renga.schemas"],

@@ -18,14 +18,17 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, dropwhile
 from typing import Any, Final, Literal
 
+from renga.sources import Counting, lengths_of, written
 from renga.toolkit import ToolSpec, definition, specs_of
 from renga.toolkit.expansion import expanded
 from renga.types import (
     AnyBlockParam,
     AnyResultParam,
     CacheControl,
+    DocumentParam,
     MessageParam,
     Prompt,
+    SearchResultParam,
     TextParam,
     ThinkingParam,
     ToolReferenceParam,
@@ -177,6 +180,7 @@ class _Reading:
     turns: list[tuple[Role, list[Block]]] = field(default_factory=list)
     _called: dict[str, str] = field(default_factory=dict)
     _deferred: dict[str, dict[str, Any]] | None = None
+    _counting: Counting = field(default_factory=Counting)
 
     def add(self, role: Role, blocks: Sequence[Block]) -> None:
         """Go on with a turn, or begin one."""
@@ -200,6 +204,9 @@ class _Reading:
         """What is read of a block, and by whose turn."""
         match block:
             case TextParam(text=text) if text:
+                return role, [Text(path, text, block.cache_control)]
+            case DocumentParam() | SearchResultParam():
+                text = written(block, self._counting.next(block))
                 return role, [Text(path, text, block.cache_control)]
             case ThinkingParam(thinking=text) if text:
                 return role, [Thought(path, text)]
@@ -234,6 +241,8 @@ class _Reading:
         """A text, or a referenced tool: its definition, and from the second time on its name."""
         if isinstance(inner, TextParam):
             return inner.text
+        if isinstance(inner, DocumentParam | SearchResultParam):
+            return written(inner, self._counting.next(inner))
         if not isinstance(inner, ToolReferenceParam):
             return ""
         if self._deferred is None:
@@ -241,6 +250,9 @@ class _Reading:
             self._deferred = {spec.name: _function(spec) for spec in specs if spec.deferred}
         found = self._deferred.pop(inner.tool_name, {"name": inner.tool_name})
         return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+_ALWAYS_READ: Final = (ToolUseParam, DocumentParam, SearchResultParam)
 
 
 def last_read(prompt: Prompt) -> tuple[str, CacheControl | None] | None:
@@ -253,7 +265,7 @@ def last_read(prompt: Prompt) -> tuple[str, CacheControl | None] | None:
         if message.clear_at == "next_user_message" and i < last_user:
             continue
         for j, block in reversed(list(enumerate(message.content))):
-            if isinstance(block, ToolUseParam) or (isinstance(block, TextParam) and block.text):
+            if isinstance(block, _ALWAYS_READ) or (isinstance(block, TextParam) and block.text):
                 return f"messages.{i}.content.{j}", block.cache_control
             if isinstance(block, ToolResultParam):
                 return f"messages.{i}.content.{j}", _mark_of(block)
@@ -305,12 +317,21 @@ def _lengths(one: AnyBlockParam | ToolSpec) -> Iterator[int]:
             yield from _lengths_in(one.input)
         case ToolResultParam():
             for inner in one.content:
-                yield len(inner.text) if isinstance(inner, TextParam) else 0
+                yield from _lengths_of_part(inner)
+        case DocumentParam() | SearchResultParam():
+            yield from lengths_of(one)
         case ToolSpec():
             yield len(one.description)
             yield from _lengths_in(one.schema)
         case _:
             yield 0
+
+
+def _lengths_of_part(inner: AnyResultParam) -> Iterator[int]:
+    if isinstance(inner, TextParam):
+        yield len(inner.text)
+    elif isinstance(inner, DocumentParam | SearchResultParam):
+        yield from lengths_of(inner)
 
 
 def _lengths_in(value: Any) -> Iterator[int]:
