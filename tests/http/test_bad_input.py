@@ -212,7 +212,7 @@ TURNS = [
     block_is("a block's type a number", "messages.1.content.1.type: ", block={"type": 5}),
     block_is(
         "citations",
-        "messages.1.content.1.citations: ",
+        "messages.1.content.1.citations.0.type: ",
         block={"type": "text", "text": "x", "citations": [{}]},
     ),
     block_is(
