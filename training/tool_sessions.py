@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from random import Random
 
-from training import tool_public
+from training import naming, tool_public
 from training.chat import Example, Turn
 from training.tool_families import Skill
 from training.tools import (
@@ -59,7 +59,7 @@ FAMILY_WORDS: dict[str, str] = {
 
 def related(text: str, one: Skill) -> bool:
     """Whether a tool might have to do with a text; said too often rather than too rarely."""
-    words = {tool_public.naming.stem(w) for w in tool_public.words_of(text)}
+    words = {naming.stem(w) for w in tool_public.words_of(text)}
     if one.trade in SUM_TRADES:
         return bool(re.search(r"\d.*\d|\b(add|sum|plus|minus|times|total|calc)", text.lower()))
     family = FAMILY_WORDS.get(one.trade, "").split()
