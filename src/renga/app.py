@@ -27,6 +27,10 @@ from renga.layers.base import Layer
 from renga.ledger import Ledger
 from renga.loading import Loadable
 from renga.machine import Machine
+from renga.media.documents import Documents
+from renga.media.fetching import Fetcher
+from renga.media.resolving import Resolver
+from renga.media.transcribing import Transcribing
 from renga.prices import load_prices
 from renga.routing import TIERS, Router, check_aliases
 from renga.store import Store, sqlite_url
@@ -77,7 +81,9 @@ class App:
             keys = Keys(ledger.store, clock=clock)
             files = _make_files(config, ledger.store, clock=clock, ids=ids)
             stack.push_async_callback(files.aclose)
-            backends, loadables = _make_backends(config, stack)
+            documents = Documents()
+            stack.push_async_callback(documents.aclose)
+            backends, loadables = _make_backends(config, stack, documents)
             await _load(config, loadables)
             tiers = {
                 tier: [loadables[name] for name in config.tiers[tier].backends]
@@ -86,6 +92,7 @@ class App:
             }
             router = Router(tiers, config.aliases)
             signer = Signer.load(make_home(config.home))
+            resolver = Resolver(documents, {"url": Fetcher(config.media).resolve})
             gateway = Gateway(
                 router=router,
                 ledger=ledger,
@@ -93,7 +100,7 @@ class App:
                 clock=clock,
                 ids=ids,
                 signer=signer,
-                layers=[*standard(ids=ids, signer=signer), *layers],
+                layers=[*standard(ids=ids, signer=signer, resolver=resolver), *layers],
             )
             files.keep_swept()
             kept = stack.pop_all()
@@ -119,7 +126,7 @@ def _make_files(config: Config, store: Store, *, clock: Clock, ids: Ids) -> File
 
 
 def _make_backends(
-    config: Config, stack: AsyncExitStack
+    config: Config, stack: AsyncExitStack, documents: Documents
 ) -> tuple[dict[str, Backend], dict[str, Loadable]]:
     """The backends that tiers name, bare and loadable, closed with `stack`."""
     machine = Machine()
@@ -129,10 +136,11 @@ def _make_backends(
         for name in wanted
     }
     drain = config.server.drain_seconds
-    loadables = {name: Loadable(b, drain_seconds=drain) for name, b in backends.items()}
+    reading = {name: Transcribing(backend, documents) for name, backend in backends.items()}
+    loadables = {name: Loadable(b, drain_seconds=drain) for name, b in reading.items()}
     for name, loadable in loadables.items():
         stack.push_async_callback(loadable.aclose)
-        if config.backends[name].kind == "local" and config.backends[name].load:
+        if config.backends[name].kind != "scripted" and config.backends[name].load:
             machine.expect(name)
     return backends, loadables
 

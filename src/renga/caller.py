@@ -17,8 +17,9 @@ class Receipt:
     """What is known of an answer while it is made.
 
     `tokens` is what the answer is charged for so far. `cost_usd` is exact, known after the end.
-    `ignored` are fields of the request that the backend accepted without effect, `notes` is what
-    layers have to say of the answer, in JSON values.
+    `ignored` are fields of the request that the backend accepted without effect, `transcribed` what
+    of it reached the model as text alone, such as `images=2`; `notes` is what layers have to say of
+    the answer, in JSON values.
     """
 
     tier: str = ""
@@ -29,6 +30,7 @@ class Receipt:
     cost_usd: str | None = None
     attempts: int = 0
     ignored: tuple[str, ...] = ()
+    transcribed: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     _settled: Tokens = NO_TOKENS
 

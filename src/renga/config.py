@@ -20,8 +20,9 @@ from typing import Any, Literal, TypeVar
 
 from renga.errors import SetupError
 
-KINDS = ("local", "scripted")
-LATER_KINDS = ("openai", "messages", "llamacpp")
+Kind = Literal["auto", "local", "llamacpp", "scripted"]
+KINDS = typing.get_args(Kind)
+LATER_KINDS = ("openai", "messages")
 TIER_NAMES = ("haiku", "sonnet", "opus")
 
 T = TypeVar("T")
@@ -63,8 +64,10 @@ class BackendConfig:
     """A table [backends.NAME]. Which keys apply depends on `kind`."""
 
     name: str = ""
-    kind: Literal["local", "scripted"] = _setting("local", "what it is")
-    model: str = _setting("shipped:haiku", "local: `shipped:haiku`, or a model folder")
+    kind: Kind = _setting("auto", "what it is; `auto` tells by the model's files")
+    model: str = _setting(
+        "shipped:haiku", "a name as `renga models list` has it, a model folder, or a .gguf file"
+    )
     load: bool = _setting(True, "whether it is loaded at start; if not, `renga models load` does")
     threads: int = _setting(0, "local: threads for inference; 0 takes its share of cores", least=0)
     kv_cache_mb: int = _setting(
@@ -89,6 +92,30 @@ class BackendConfig:
     )
     cache_minimum_tokens: int = _setting(
         64, "local: shortest prefix that `cache_control` caches", least=1
+    )
+    slots: int = _setting(
+        0,
+        "llamacpp: sequences computed together, each with a window; 0 as fits, 4 at most",
+        least=0,
+    )
+    gpu_layers: int = _setting(
+        -1,
+        "llamacpp: layers on the GPU, where xllamacpp is built for one; -1 lets it choose",
+        least=-1,
+    )
+    flash_attention: Literal["auto", "on", "off"] = _setting(
+        "auto", "llamacpp: whether attention is computed in one piece"
+    )
+    kv_type: Literal["f16", "bf16", "f32", "q8_0", "q4_0"] = _setting(
+        "f16", "llamacpp: how keys and values are kept"
+    )
+    cache_mb: int = _setting(
+        -1,
+        "llamacpp: memory in MB for prompts that no slot holds; -1 a fourth of what is free",
+        least=-1,
+    )
+    projector: str = _setting(
+        "", "llamacpp: the file it sees with; empty takes the one beside the model"
     )
     reply: str | None = _setting(None, "scripted: the answer; absent repeats the last user turn")
     first_delay_ms: float = _setting(0.0, "scripted: wait before the answer, in ms", least=0)
@@ -124,6 +151,17 @@ class FilesConfig:
 
 
 @dataclass(frozen=True)
+class MediaConfig:
+    """The table [media]: images and documents."""
+
+    fetch_from: tuple[str, ...] = _setting(
+        (), "hosts that `url` sources may name, such as `*.example.org`; none: nothing is fetched"
+    )
+    fetch_http: bool = _setting(False, "whether they may name http addresses, not only https")
+    fetch_seconds: float = _setting(20.0, "how long fetching one may take", least=0.1)
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that was configured. `source` names the file, or says that there was none.
 
@@ -133,6 +171,7 @@ class Config:
     home: Path
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
+    media: MediaConfig = MediaConfig()
     store: StoreConfig = StoreConfig()
     files: FilesConfig = FilesConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
@@ -150,7 +189,7 @@ model = "shipped:haiku"
 backends = ["small"]
 """
 
-SECTIONS = ("server", "limits", "store", "files", "backends", "tiers", "aliases", "prices")
+SECTIONS = ("server", "limits", "store", "media", "files", "backends", "tiers", "aliases", "prices")
 
 # Environment variable -> (section, key). RENGA_HOME and RENGA_CONFIG stand outside the file.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -172,8 +211,12 @@ def load_config(
     env: Mapping[str, str] | None = None,
     host: str | None = None,
     port: int | None = None,
+    model: str | None = None,
 ) -> Config:
-    """Read the configuration. Raises SetupError that names the key and what would be accepted."""
+    """Read the configuration. Raises SetupError that names the key and what would be accepted.
+
+    With `model` it is that one that serves every tier, whatever the file names.
+    """
     env = environment() if env is None else env
     text, source = _find(path, env)
     try:
@@ -188,7 +231,45 @@ def load_config(
         host=config.server.host if host is None else host,
         port=config.server.port if port is None else port,
     )
-    return replace(config, server=_check(server, "--"))
+    config = replace(config, server=_check(server, "--"))
+    return config if model is None else _serving(config, model)
+
+
+def _serving(config: Config, model: str) -> Config:
+    """The configuration with one model, by the settings of the backend that has it, if one does.
+
+    Clients may ask for it by its own name, too.
+    """
+    own = BackendConfig(name="model", model=model)
+    backend = next((b for b in config.backends.values() if b.model == model), own)
+    return replace(
+        config,
+        backends={backend.name: replace(backend, load=True)},
+        tiers={"haiku": TierConfig(name="haiku", backends=(backend.name,))},
+        aliases={**config.aliases, model: "haiku"},
+    )
+
+
+@dataclass(frozen=True)
+class HubConfig:
+    """Where models are pulled from. `token` is "" for none."""
+
+    endpoint: str = "https://huggingface.co"
+    token: str = ""
+
+
+# The names that every program which fetches models knows; no other of theirs is looked at.
+HUB_ENVIRONMENT = {
+    "HF_ENDPOINT": "the hub that models are pulled from; `https://huggingface.co` if absent",
+    "HF_TOKEN": "the token that the hub is shown, for gated and private models",
+}
+
+
+def hub_config(env: Mapping[str, str] | None = None) -> HubConfig:
+    """The hub by the environment; a variable that is empty counts as absent."""
+    env = environment() if env is None else env
+    endpoint = env.get("HF_ENDPOINT", "").strip() or HubConfig.endpoint
+    return HubConfig(endpoint, env.get("HF_TOKEN", "").strip())
 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> tuple[str, str]:
@@ -238,6 +319,7 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
         home=home,
         server=_read(ServerConfig, raw.get("server", {}), f"{source}: server"),
         limits=_read(LimitsConfig, raw.get("limits", {}), f"{source}: limits"),
+        media=_read(MediaConfig, raw.get("media", {}), f"{source}: media"),
         store=_read(StoreConfig, raw.get("store", {}), f"{source}: store"),
         files=_read(FilesConfig, raw.get("files", {}), f"{source}: files"),
         backends=backends,
@@ -386,6 +468,7 @@ def settings() -> list[tuple[str, str, str, str]]:
     sections = (
         ("server", ServerConfig),
         ("store", StoreConfig),
+        ("media", MediaConfig),
         ("files", FilesConfig),
         ("backends.NAME", BackendConfig),
         ("tiers.NAME", TierConfig),

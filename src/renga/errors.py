@@ -24,6 +24,7 @@ Owns the envelope (claude-api section 12). Does not know HTTP responses or strea
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -34,24 +35,31 @@ class RengaError(Exception):
         message: a sentence that a person can act on; begins with the field's path if there is one.
         retry_after: seconds after which a retry may succeed, where that is known.
         code: the API's finer `error_code`, where it has one for this case.
+        details: what the API says beside that code, in JSON values.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        code: str | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.code = code
+        self.details = dict(details or {})
 
     def envelope(self, request_id: str | None) -> dict[str, Any]:
         """The body on the wire, also the data of `event: error`."""
         error: dict[str, Any] = {"type": self.type, "message": self.message}
         if self.code is not None:
-            error["details"] = {"error_code": self.code}
+            error["details"] = {"error_code": self.code, **self.details}
         return {"type": "error", "error": error, "request_id": request_id}
 
     def headers(self) -> dict[str, str]:

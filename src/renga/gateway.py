@@ -19,11 +19,12 @@ from renga.caller import Caller
 from renga.chat.signing import Signer
 from renga.diagnostics import Comparisons
 from renga.errors import ApiError, RengaError
-from renga.events import Event, MessageDelta, MessageStart, ordered
+from renga.events import Event, Order
 from renga.ids import Ids
 from renga.layers.base import Layer, Ways
 from renga.layers.compaction import check_signed
 from renga.ledger import Ledger, Status
+from renga.media.walking import counted
 from renga.prices import Price, dollars
 from renga.routing import Route, Router
 from renga.toolkit.expansion import expanded
@@ -68,11 +69,14 @@ class Gateway:
         with self._answering(request, caller) as closing:
             answer = self._ways.stream(read, caller)
             answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
-            async with aclosing(ordered(answer)) as events:  # type: ignore[type-var]
+            order = Order()
+            async with aclosing(answer) as events:  # type: ignore[type-var]
                 async for event in events:
+                    order.see(event)
                     named = self._name(event, read, caller)
                     closing.see(named)
                     yield named
+            order.end()
 
     async def score(self, request: ScoreRequest, caller: Caller) -> Scores:
         """The likelihoods of some continuations. Raises RengaError; cancel it to end the work.
@@ -110,7 +114,7 @@ class Gateway:
     async def _count(self, prompt: Prompt, caller: Caller) -> TokenCount:
         """Innermost: asked of the backend that would serve `prompt`."""
         route = self._router.route(prompt)
-        _note(caller, route, route.candidates[0])
+        _note(caller, route, prompt)
         return TokenCount(input_tokens=await route.candidates[0].count_tokens(prompt))
 
     def _window(self, prompt: Prompt) -> int:
@@ -149,7 +153,7 @@ class Gateway:
         backend = route.candidates[0]
         receipt = caller.receipt
         receipt.attempts += 1
-        _note(caller, route, backend)
+        _note(caller, route, request)
         receipt.ignored = backend.capabilities.ignored_in(request)
         attempt = Attempt(caller.request_id, caller.workspace, receipt.attempts, caller.service)
         self._ledger.open_attempt(
@@ -178,7 +182,7 @@ class Gateway:
             )
 
     def _open(self, request: Prompt, caller: Caller, route: Route) -> None:
-        _note(caller, route, route.candidates[0])
+        _note(caller, route, request)
         self._ledger.open_answer(
             request_id=caller.request_id,
             workspace=caller.workspace,
@@ -209,7 +213,7 @@ class Gateway:
 
     def _name(self, event: Event, request: MessagesRequest, caller: Caller) -> Event:
         """Our id, the tier's canonical name and the diagnostics on the message, whoever made it."""
-        if not isinstance(event, MessageStart):
+        if event.type != "message_start":
             return event
         id_, receipt = self._ids("msg"), caller.receipt
         diagnostics = self._comparisons.judge(
@@ -237,7 +241,7 @@ class _Closing:
     def see(self, event: Event) -> None:
         if event.type == "content_block_delta" and self.first_token_at is None:
             self.first_token_at = self._clock()
-        elif isinstance(event, MessageDelta):
+        elif event.type == "message_delta":
             self.stop_reason = event.delta.stop_reason
 
     def failed(self, error: BaseException) -> None:
@@ -248,7 +252,10 @@ class _Closing:
             self.status, self.error, self.error_type = "error", repr(error), ApiError.type
 
 
-def _note(caller: Caller, route: Route, backend: Backend) -> None:
-    receipt = caller.receipt
+def _note(caller: Caller, route: Route, prompt: Prompt) -> None:
+    """What is known of the answer to `prompt` before its first event."""
+    receipt, backend = caller.receipt, route.candidates[0]
     receipt.tier, receipt.served_tier = route.tier, route.served_tier
     receipt.model, receipt.backend = route.model, backend.name
+    if backend.capabilities.transcribes:
+        receipt.transcribed = counted(prompt)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from renga.caching import is_marked
 from renga.errors import InvalidRequest
-from renga.events import Event, MessageDelta, MessageStart
+from renga.events import Event
 from renga.prices import Service, Tokens
 from renga.types import (
     AnyBlockParam,
@@ -44,7 +44,8 @@ class Capabilities:
     """What a backend can honour. `window` and `max_output` are tokens.
 
     `thinking` are the types it takes, `efforts` the levels between which it makes a difference.
-    `images` is whether it sees pixels, `documents` whether it reads documents and search results.
+    `images` is whether it takes images, `documents` whether it reads documents and search results;
+    `transcribes`, that it is told the text of images instead.
     """
 
     window: int
@@ -60,6 +61,7 @@ class Capabilities:
     logprobs: bool = False
     images: bool = False
     documents: bool = False
+    transcribes: bool = False
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
@@ -166,13 +168,13 @@ class Attempt:
 
     def see(self, event: Event) -> None:
         """Take the counts that the wire's own events carry; they are the truth that is billed."""
-        if isinstance(event, MessageStart):
+        if event.type == "message_start":
             usage = event.message.usage
             self.input = usage.input_tokens
             self.cache_read = usage.cache_read_input_tokens
             self.cache_write_5m = usage.cache_creation.ephemeral_5m_input_tokens
             self.cache_write_1h = usage.cache_creation.ephemeral_1h_input_tokens
-        elif isinstance(event, MessageDelta):
+        elif event.type == "message_delta":
             self.output = event.usage.output_tokens
             if event.usage.output_tokens_details is not None:
                 self.thinking = event.usage.output_tokens_details.thinking_tokens

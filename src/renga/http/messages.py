@@ -190,6 +190,7 @@ def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:
         "renga-tier": receipt.tier,
         "renga-served-tier": receipt.served_tier if receipt.served_tier != receipt.tier else "",
         "renga-backend": printable(receipt.backend),
+        "renga-transcribed": receipt.transcribed,
         "renga-cost-usd": receipt.cost_usd or "",
     }
     return {k: v for k, v in known.items() if v} | ignored_header(ignored)

@@ -1,6 +1,7 @@
 """Layers: what stands between a request and the backend that answers it.
 
-Owns which of them every server has, in which order. Context edits come first, so that what they
+Owns which of them every server has, in which order. What is named by a source is put into the
+request before anything looks at it. Context edits come next, so that what they
 leave out is neither summarised nor counted against the trigger of a summary; searches for tools
 come last, so that all rounds of one answer read the same conversation.
 """
@@ -10,9 +11,12 @@ from renga.ids import Ids
 from renga.layers.base import Layer
 from renga.layers.compaction import compaction
 from renga.layers.context import context_edits
+from renga.layers.sources import resolving
 from renga.layers.tool_search import tool_search
+from renga.media.resolving import Resolver
 
 
-def standard(*, ids: Ids, signer: Signer) -> list[Layer]:
-    """The layers of a server, the outermost first."""
-    return [context_edits, compaction(signer), tool_search(ids)]
+def standard(*, ids: Ids, signer: Signer, resolver: Resolver | None = None) -> list[Layer]:
+    """The layers of a server, the outermost first; without a `resolver`, sources stay sources."""
+    first = [] if resolver is None else [resolving(resolver)]
+    return [*first, context_edits, compaction(signer), tool_search(ids)]

@@ -23,6 +23,8 @@ from renga.errors import InvalidRequest
 from renga.media.jobs import (
     Decode,
     Decoded,
+    Draw,
+    Drawn,
     Job,
     Missing,
     NotDone,
@@ -85,10 +87,13 @@ class Documents:
         await self._reading.aclose()
         await self._recognition.aclose()
 
-    async def text_of(self, document: DocumentParam, path: str = "document") -> list[Page]:
+    async def text_of(
+        self, document: DocumentParam, path: str = "document", *, recognize: bool = True
+    ) -> list[Page]:
         """The pages of a document: of a PDF, its own; of text, one; of content, its blocks.
 
-        Raises InvalidRequest, at `path`, for what cannot be read.
+        Without `recognize`, pages of a PDF that have no text layer are empty. Raises
+        InvalidRequest, at `path`, for what cannot be read.
         """
         source = document.source
         match source:
@@ -101,7 +106,7 @@ class Documents:
                 ]
             case Base64Pdf():
                 with _named(path):
-                    return await self._pdf(source)
+                    return await self._pdf(source, recognize)
             case _:
                 raise _unresolved(source, path)
 
@@ -112,11 +117,17 @@ class Documents:
         with _named(path):
             return await self._recognized(image.source.data, None)
 
-    async def pixels_of(self, data: str, path: str, page: int | None = None) -> Decoded:
-        """The pixels of an image, or of a page of a PDF, in base64, as a model is shown them."""
+    async def pixels_of(self, image: Base64Image, path: str = "image") -> Decoded:
+        """The pixels of an image as a model is shown them. Raises InvalidRequest where broken."""
         with _named(path):
-            job = Decode(await _decoded(data), page)
+            job = Decode(await _decoded(image.data))
             return await self._ask(self._reading, job, Decoded)
+
+    async def picture_of(self, source: Base64Pdf, path: str, page: int) -> bytes:
+        """The page with that index of a PDF, drawn, as a PNG."""
+        with _named(path):
+            job = Draw(await _decoded(source.data), page)
+            return (await self._ask(self._reading, job, Drawn)).png
 
     async def pages_in(self, source: Base64Pdf, path: str) -> int:
         """How many pages a PDF has. Raises InvalidRequest where it cannot be read."""
@@ -128,10 +139,10 @@ class Documents:
             return Page(block.text)
         return Page(await self.text_in(block, path), recognized=True)
 
-    async def _pdf(self, source: Base64Pdf) -> list[Page]:
+    async def _pdf(self, source: Base64Pdf, recognize: bool) -> list[Page]:
         layer = await self._layer(source)
         pages = [Page(text) for text in layer.texts]
-        for at in layer.drawn:
+        for at in layer.drawn if recognize else ():
             pages[at] = Page(await self._recognized(source.data, at), recognized=True)
         return pages
 

@@ -47,10 +47,9 @@ class Recognized(msgspec.Struct, frozen=True, tag="recognized"):
 
 
 class Decode(msgspec.Struct, frozen=True, tag="decode"):
-    """The pixels of an image, or of the `page`-th page of a PDF, scaled to fit what is shown."""
+    """The pixels of an image, scaled to fit what a model is shown."""
 
     data: bytes
-    page: int | None = None
 
 
 class Decoded(msgspec.Struct, frozen=True, tag="decoded"):
@@ -59,6 +58,19 @@ class Decoded(msgspec.Struct, frozen=True, tag="decoded"):
     width: int
     height: int
     pixels: bytes
+
+
+class Draw(msgspec.Struct, frozen=True, tag="draw"):
+    """The picture of the `page`-th page of a PDF, scaled likewise."""
+
+    data: bytes
+    page: int
+
+
+class Drawn(msgspec.Struct, frozen=True, tag="drawn"):
+    """The picture as a PNG."""
+
+    png: bytes
 
 
 class NotDone(msgspec.Struct, frozen=True, tag="not_done"):
@@ -73,8 +85,8 @@ class Missing(msgspec.Struct, frozen=True, tag="missing"):
     extra: str
 
 
-Job = ReadPdf | Recognize | Decode
-Outcome = PdfRead | Recognized | Decoded | NotDone | Missing
+Job = ReadPdf | Recognize | Decode | Draw
+Outcome = PdfRead | Recognized | Decoded | Drawn | NotDone | Missing
 
 _encoder = msgspec.msgpack.Encoder()
 _settings = msgspec.msgpack.Decoder(WorkSettings)

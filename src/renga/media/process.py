@@ -19,6 +19,7 @@ from renga.media.formats import NotReadable
 from renga.media.jobs import (
     LENGTH_BYTES,
     Decode,
+    Draw,
     Job,
     Missing,
     NotDone,
@@ -64,6 +65,8 @@ def outcome_of(job: Job, settings: WorkSettings) -> Outcome:
                 return recognition.recognize(job, settings.threads)
             case Decode():
                 return rendering.decode(job)
+            case Draw():
+                return rendering.draw(job)
     except NotReadable as error:
         return NotDone(str(error))
     except MemoryError:

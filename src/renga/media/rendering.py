@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import pypdfium2 as pdfium
 
 from renga.media.formats import MOST_SIDE, NotReadable, check_pdf, fitting, look
-from renga.media.jobs import Decode, Decoded, PdfRead
+from renga.media.jobs import Decode, Decoded, Draw, Drawn, PdfRead
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +29,7 @@ EXTRAS: Final = {"PIL": "ocr", "rapidocr": "ocr", "cv2": "ocr"}
 MOST_CHARACTERS: Final = 20_000_000  # of all pages of a PDF
 _POINTS: Final = 72  # of an inch, the unit of a PDF
 _DPI: Final = 200  # at which recognition reads body text well
+_BICUBIC: Final = 3
 _SHORT_SIDE: Final = 2_000  # pixels of a page drawn, at most
 
 
@@ -93,11 +94,20 @@ def _shows_something(pdf: pdfium.PdfDocument, at: int) -> bool:
 
 def decode(job: Decode) -> Decoded:
     """The pixels that a model is shown."""
-    image = opened(job.data, job.page)
-    size = fitting(*image.size)
-    if size != image.size:
-        image = image.resize(size, resample=3)  # bicubic
+    image = _shown(opened(job.data))
     return Decoded(*image.size, image.tobytes())
+
+
+def draw(job: Draw) -> Drawn:
+    """A page of a PDF as a model is shown it."""
+    written = io.BytesIO()
+    _shown(opened(job.data, job.page)).save(written, "PNG")
+    return Drawn(written.getvalue())
+
+
+def _shown(image: Image) -> Image:
+    size = fitting(*image.size)
+    return image if size == image.size else image.resize(size, resample=_BICUBIC)
 
 
 def opened(data: bytes, page: int | None = None) -> Image:
