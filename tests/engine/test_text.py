@@ -142,3 +142,14 @@ def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path: Path, content, sente
     with pytest.raises(TokenizerError, match=sentence) as raised:
         Vocabulary.load(path)
     assert str(path) in str(raised.value)
+
+
+def test_a_special_token_has_its_text_where_an_answer_shows_it():
+    added = [{"id": 1, "content": "<|call|>", "special": True}]
+    vocabulary = Vocabulary.of({"a": 0}, added)
+    for shown, text in (((), "aa"), ((1,), "a<|call|>a"), ((0, 1, 9), "a<|call|>a")):
+        stream = TextStream(vocabulary, shown=shown)
+        assert "".join(map(stream.push, [0, 1, 0])) + stream.finish() == text
+    stream = TextStream(vocabulary, ["l|>a"], [1])
+    assert "".join(map(stream.push, [0, 1, 0])) == "a<|cal"
+    assert stream.stopped == "l|>a"

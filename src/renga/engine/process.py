@@ -86,9 +86,9 @@ def load(settings: EngineSettings, begun: float) -> tuple[Engine, Ready]:
     tokenizer = files.folder / "tokenizer.json"
     vocabulary = Vocabulary.load(tokenizer)
     model = Model(files, settings)
-    language = Language(
-        vocabulary, Grammars(tokenizer, model.vocab, files.end_ids), frozenset(files.end_ids)
-    )
+    ends = [*files.end_ids, *(one for one in settings.end_ids if one not in files.end_ids)]
+    ends = [one for one in ends if one < model.vocab]
+    language = Language(vocabulary, Grammars(tokenizer, model.vocab, ends), frozenset(ends))
     engine = Engine(
         model,
         language,
