@@ -81,6 +81,7 @@ def environment() -> str:
         ["`RENGA_HOME`", "the state folder; `~/.renga` if absent"],
     ]
     rows += [[f"`{v}`", f"`{key}` of `[{s}]`"] for v, (s, key) in config.ENVIRONMENT.items()]
+    rows += [[f"`{v}`", words] for v, words in config.HUB_ENVIRONMENT.items()]
     return table(("variable", "sets"), rows)
 
 

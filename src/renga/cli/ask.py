@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from renga.cli.options import (
     AgainstOption,
     ConfigOption,
     MaxTokensOption,
+    ModelOption,
     SystemOption,
     TierOption,
 )
@@ -40,6 +42,7 @@ def run(  # noqa: PLR0913  the options of one command
         Path | None,
         typer.Option("--json", metavar="FILE", help="JSON Schema that the answer must meet."),
     ] = None,
+    model: ModelOption = None,
     against: AgainstOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -58,14 +61,14 @@ def run(  # noqa: PLR0913  the options of one command
         body["system"] = system
     if schema is not None:
         body["output_config"] = {"format": {"type": "json_schema", "schema": _read_schema(schema)}}
-    asyncio.run(_answer(body, against, config))
+    asyncio.run(_answer(body, lambda: open_source(against, config, model)))
 
 
-async def _answer(body: dict[str, Any], against: str | None, config: Path | None) -> None:
+async def _answer(body: dict[str, Any], opened: Callable[[], Awaitable[Source]]) -> None:
     from renga.cli.sources import Account, request_of, texts
 
     request = request_of(body)
-    source = await open_source(against, config)
+    source = await opened()
     account = Account()
     try:
         async for piece in texts(source, request, account):
@@ -76,13 +79,15 @@ async def _answer(body: dict[str, Any], against: str | None, config: Path | None
     whisper(account.line())
 
 
-async def open_source(against: str | None, config: Path | None) -> Source:
+async def open_source(against: str | None, config: Path | None, model: str | None = None) -> Source:
     """The server at `against`, or the parts of one in this process. Raises SetupError."""
     from renga.cli.sources import Here, There
 
+    if against is not None and model is not None:
+        raise SetupError("--model and --against exclude each other", "a server has its own models")
     if against is not None:
         return There(against, environment().get("ANTHROPIC_API_KEY") or "renga")
-    return await Here.start(load_config(config))
+    return await Here.start(load_config(config, model=model))
 
 
 def _read(path: Path) -> str:

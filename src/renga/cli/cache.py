@@ -94,6 +94,7 @@ def _read_body(name: str, shown: str) -> dict[str, Any]:
 
 def _served_by(prompt: Prompt, config: Config) -> BackendConfig:
     """The backend that would serve `prompt`. Raises SetupError where it has no tokens."""
+    from renga.models.locate import resolved
     from renga.routing import TIERS, serving_tier, tier_of
 
     try:
@@ -101,7 +102,7 @@ def _served_by(prompt: Prompt, config: Config) -> BackendConfig:
     except RengaError as error:
         raise SetupError(error.message) from error
     served = serving_tier(tier, [t for t in TIERS if t in config.tiers])
-    backend = config.backends[config.tiers[served].backends[0]]
+    backend = resolved(config.backends[config.tiers[served].backends[0]], config.home)
     if backend.kind != "local":
         raise SetupError(
             f"backend '{backend.name}', which serves {tier}, is {backend.kind}: it has no cache",

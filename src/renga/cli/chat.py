@@ -22,6 +22,7 @@ from renga.cli.options import (
     AgainstOption,
     ConfigOption,
     MaxTokensOption,
+    ModelOption,
     SystemOption,
     TierOption,
 )
@@ -40,6 +41,7 @@ def run(
     tier: TierOption = "haiku",
     system: SystemOption = None,
     max_tokens: MaxTokensOption = 1024,
+    model: ModelOption = None,
     against: AgainstOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -50,7 +52,7 @@ def run(
         sys.stdin.reconfigure(errors="surrogateescape")  # a slip of the keyboard ends nothing
     loop = LoopThread()
     try:
-        source = loop.run(open_source(against, config))
+        source = loop.run(open_source(against, config, model))
         try:
             whisper(HELP)
             _talk(Conversation(tier, max_tokens, system or ""), source, loop)

@@ -206,8 +206,9 @@ def check_backend(config: Config, name: str, machine: Machine) -> Finding:
     from renga.chat.render import ChatTemplate
     from renga.engine.memory import megabytes, plan_memory
     from renga.models.find import check_tokenizer, find_model
+    from renga.models.locate import resolved
 
-    backend = config.backends[name]
+    backend = resolved(config.backends[name], config.home)
     if backend.kind != "local":
         return Finding(f"backend {name}", "ok", backend.kind)
     model = find_model(backend.model, config.home)

@@ -135,12 +135,16 @@ def _describe(backend: BackendConfig, config: Config) -> list[str]:
     """What a backend is, its window in tokens, and what a start would do with it."""
     from renga.engine.memory import plan_memory
     from renga.models.find import find_model
+    from renga.models.locate import resolved
 
     state = "loads at start" if backend.load else "load = false"
-    if backend.kind != "local":
-        window = f"{backend.window:,}" if backend.window else ""
-        return [f"{backend.name}: {backend.kind}", window, state]
+    window = f"{backend.window:,}" if backend.window else ""
     try:
+        backend = resolved(backend, config.home)
+        if backend.kind == "scripted":
+            return [f"{backend.name}: {backend.kind}", window, state]
+        if backend.kind != "local":
+            return [f"{backend.name}: {backend.model}, {backend.kind}", window, state]
         model = find_model(backend.model, config.home)
         _, plan = plan_memory(backend, model, None)
     except SetupError as error:

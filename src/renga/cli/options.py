@@ -19,6 +19,16 @@ ConfigOption = Annotated[
 TierOption = Annotated[
     str, typer.Option("--tier", "-t", metavar="NAME", help="haiku, sonnet, opus, or a model name.")
 ]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Serve this model alone: ORG/NAME[:FILE] as pulled, a folder, or a .gguf file.",
+        show_default=False,
+    ),
+]
 SystemOption = Annotated[
     str | None,
     typer.Option("--system", "-s", metavar="TEXT", help="System prompt.", show_default=False),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from renga.cli.options import ConfigOption
+from renga.cli.options import ConfigOption, ModelOption
 from renga.config import Config, load_config
 
 if TYPE_CHECKING:
@@ -26,10 +26,11 @@ def run(
         int | None,
         typer.Option("--port", metavar="N", help="Port; 0 takes a free one.", show_default=False),
     ] = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Serve until SIGTERM or ctrl-c; running requests may then finish."""
-    settings = load_config(config, host=host, port=port)
+    settings = load_config(config, host=host, port=port, model=model)
     from renga.http import server
 
     server.listen(settings.server.host, settings.server.port).close()

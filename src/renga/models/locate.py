@@ -8,10 +8,11 @@ path. Whether what lies there is whole is for `renga.models.find` and `renga.mod
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from renga.config import BackendConfig, Kind
 from renga.errors import SetupError
 from renga.models.manifest import FILE, STAGING
 from renga.models.names import is_name, is_repository
@@ -20,11 +21,10 @@ from renga.models.selection import Format, Sizes, is_gguf, select
 SHIPPED: Final = "shipped:"
 
 # The kind of backend that serves each format.
-KIND_OF: Final[dict[Format, str]] = {
+KIND_OF: Final[dict[Format, Kind]] = {
     "openvino": "local",
     "safetensors": "local",
     "gguf": "llamacpp",
-    "openvino_vision": "openvino_vision",
 }
 
 
@@ -61,10 +61,14 @@ def locate(name: str, home: Path) -> Located:
     raise _unknown(name, home)
 
 
-def kind_of(name: str, home: Path) -> str:
-    """The kind of backend that serves the model of that name. Raises SetupError."""
-    found = locate(name, home)
-    return KIND_OF[found.format or "openvino"]
+def resolved(backend: BackendConfig, home: Path) -> BackendConfig:
+    """The backend with its kind told by its model's files, where the configuration leaves it open.
+
+    Raises SetupError where the model is not there.
+    """
+    if backend.kind != "auto":
+        return backend
+    return replace(backend, kind=KIND_OF[locate(backend.model, home).format or "openvino"])
 
 
 def installed(home: Path) -> Iterator[tuple[str, Path]]:
