@@ -99,6 +99,11 @@ class Machine:
         self._total = available()
         self._promised: dict[str, int] = {}
 
+    @property
+    def cores(self) -> int:
+        """How many there are."""
+        return self._cores
+
     def expect(self, name: str) -> None:
         """That one is loaded, or will be: it counts where cores are divided. Idempotent."""
         self._promised.setdefault(name, 0)

@@ -69,6 +69,19 @@ class ChatTemplate:
         file, source = read_template(folder)
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
         special = _special_tokens(folder / "tokenizer_config.json")
+        return cls.of(source, tokenizer, special=special, now=now, file=file)
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        tokenizer: Tokenizer,
+        *,
+        special: dict[str, str],
+        file: Path,
+        now: Now = datetime.now,
+    ) -> ChatTemplate:
+        """A template that stands in `file`, whatever kind that is. Raises SetupError, naming it."""
         try:
             return cls(source, tokenizer, special=special, now=now)
         except TemplateError as error:

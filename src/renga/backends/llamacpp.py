@@ -1,0 +1,338 @@
+"""A GGUF model that llama.cpp runs in a process of its own: the engine's words from another engine.
+
+Owns what differs from `renga.backends.local`: the model and its template come from one file, its
+tokens from llama.cpp itself, and nothing can be pinned in its cache. Prompts are rendered, counted
+and held to grammars as everywhere else, and answers are read the same way. It knows no tiers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from renga import caching
+from renga.backends.base import Attempt, Capabilities, Health, refuse
+from renga.backends.local import (
+    LEAST_TOP_P,
+    Answer,
+    lane_of,
+    read_with_breakpoints,
+    sampling_of,
+    short_count,
+    usage_of,
+)
+from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by
+from renga.chat.render import ChatTemplate
+from renga.chat.schema import ToolGrammars
+from renga.config import BackendConfig
+from renga.conversation import is_prefilled
+from renga.engine.client import EngineDied, EngineOverloaded, EngineStartError
+from renga.engine.memory import megabytes
+from renga.engine.messages import Breakpoint, Finished, Started
+from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
+from renga.events import Event
+from renga.ids import Ids, make_ids
+from renga.llamacpp.answer import Event as EngineEvent
+from renga.llamacpp.asking import Ask, Draw, Prompt, Said, Thinking
+from renga.llamacpp.grammar import as_lark
+from renga.llamacpp.memory import Plan, settings_of
+from renga.llamacpp.server import LlamacppServer, Refused, TooLong
+from renga.llamacpp.tokenizer import GgufTokenizer
+from renga.machine import Machine
+from renga.models.find import Sampling
+from renga.models.gguf import CONTROL, GgufModel, find_gguf
+from renga.models.locate import locate
+from renga.types import (
+    MAX_OUTPUT_TOKENS,
+    Likelihood,
+    MessagesRequest,
+    ScoreRequest,
+    TunedRequest,
+)
+from renga.types import Prompt as Request
+
+# A GGUF says nothing of how its tokens are drawn; llama.cpp's own custom is far from the API's.
+OWN_SAMPLING = Sampling()
+
+
+@dataclass(frozen=True)
+class Read:
+    """A request as llama.cpp takes it. `cache` are its breakpoints, in order."""
+
+    tokens: list[int]
+    demand: Demand
+    thinking: Thinking | None
+    cache: list[Breakpoint]
+
+
+class LlamacppBackend:
+    """See the module. `server` and `model` are there from `start` to `aclose`."""
+
+    kind = "llamacpp"
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        *,
+        home: Path,
+        machine: Machine | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        self.name = config.name
+        self.open_streams = 0
+        self.server: LlamacppServer | None = None
+        self.model: GgufModel | None = None
+        self._config = config
+        self._home = home
+        self._machine = machine or Machine()
+        self._ids = ids or make_ids()
+        self._template: ChatTemplate | None = None
+        self._plan: Plan | None = None
+        self._texts: dict[int, str] = {}
+        self._grammars = ToolGrammars()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        forms = self._loaded_template().forms
+        thinks = forms.thought is not None
+        return Capabilities(
+            window=self._running().facts.window,
+            max_output=MAX_OUTPUT_TOKENS,
+            structured_output=True,
+            prompt_caching=True,
+            tools=forms.call is not None,
+            documents=True,
+            thinking=frozenset(("enabled", "adaptive", "disabled") if thinks else ("disabled",)),
+            efforts=frozenset(EFFORTS) if thinks else frozenset(),
+        )
+
+    async def start(self) -> None:
+        """Check the model's file, then load it. Raises SetupError."""
+        self._machine.expect(self.name)
+        try:
+            model = await asyncio.to_thread(self._find)
+            settings, self._plan = settings_of(self._config, model, self._machine)
+            self.server = await LlamacppServer.start(settings, waiting=self._config.max_waiting)
+            tokenizer = GgufTokenizer(self.server, model.vocab, model.markers)
+            self._template = await asyncio.to_thread(_template, model, tokenizer)
+        except EngineStartError as error:
+            await self.aclose()
+            raise SetupError(
+                f"backend '{self.name}': model '{self._config.model}' cannot be loaded: {error}",
+                _mend(str(error)),
+            ) from error
+        except BaseException:
+            await self.aclose()
+            raise
+        self.model = model
+        kinds = model.header.metadata.get("tokenizer.ggml.token_type") or ()
+        self._texts = {id_: text for text, id_ in model.markers.items() if kinds[id_] != CONTROL}
+
+    async def aclose(self) -> None:
+        """End llama.cpp's process. Idempotent."""
+        server, self.server, self._template = self.server, None, None
+        try:
+            if server is not None:
+                await server.aclose()
+        finally:
+            self._machine.release(self.name)
+
+    def health(self) -> Health:
+        if self.server is None or self.model is None or self._plan is None:
+            return Health("unloaded", "stopped")
+        model, plan = self.model, self._plan
+        size = f"{short_count(model.parameters)} parameters, {model.precision}"
+        slots = f"{plan.slots} slot" + ("s" if plan.slots != 1 else "")
+        words = (
+            f"{size}, window {self.server.facts.window:,}, {slots} of llama.cpp, "
+            f"{megabytes(plan.kv_bytes)} for keys and values"
+        )
+        if not self.server.alive:
+            return Health("restarting", f"{words}; llama.cpp is being started again")
+        return Health("ready", words)
+
+    async def count_tokens(self, request: Request) -> int:
+        with self._asking(count=False):
+            return len((await asyncio.to_thread(self._read, request)).tokens)
+
+    async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
+        """The model's answer."""
+        server = self._running()
+        with self._asking(count=False):
+            read = await asyncio.to_thread(self._read, request)
+        if len(read.tokens) >= server.facts.window:
+            raise self._too_long(len(read.tokens))
+        answer = Answer(self.name, self._ids, read.demand, None)
+        ask = self._ask(request, attempt, read)
+        with self._asking():
+            async with aclosing(server.generate(ask, partial(_count, attempt))) as messages:
+                async for message in messages:
+                    for event in answer.events(message):
+                        yield event
+
+    async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
+        """llama.cpp does not tell how likely a given text is."""
+        raise refuse(self.name, "continuations", request)
+
+    @contextmanager
+    def _asking(self, *, count: bool = True) -> Iterator[None]:
+        """One request to llama.cpp; what goes wrong there, as a caller is told it."""
+        self.open_streams += count
+        try:
+            yield
+        except EngineOverloaded as error:
+            raise Overloaded(
+                f"backend '{self.name}': {error}", retry_after=error.retry_after
+            ) from error
+        except EngineDied as error:
+            if self.server is None:
+                raise self._stopped() from error
+            raise BackendFailed(
+                f"backend '{self.name}': llama.cpp's process ended; it is being started again"
+            ) from error
+        except TooLong as error:
+            raise self._too_long(error.tokens) from error
+        except Refused as error:
+            raise BackendFailed(f"backend '{self.name}': {error}") from error
+        finally:
+            self.open_streams -= count
+
+    def _read(self, request: Request) -> Read:
+        template = self._loaded_template()
+        demand = demand_of(request, template, self._grammars)
+        cache: list[Breakpoint] = []
+        if isinstance(request, MessagesRequest) and caching.is_marked(request):
+            least = self._config.cache_minimum_tokens
+            tokens, cache = read_with_breakpoints(template, demand.prompt, least)
+        else:
+            tokens = template.tokens(demand.prompt)
+        tokens = opened_by(tokens, demand, template)
+        thinking = _thinking_of(tokens, demand, template, self._running().facts.window)
+        return Read(tokens, demand, thinking, cache)
+
+    def _ask(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Ask:
+        drawn = sampling_of(request, OWN_SAMPLING)
+        demand, markers = read.demand, self._loaded_template().tokenizer.markers
+        texts = {id_: text for text, id_ in markers.items()}
+        grammar = demand.grammar
+        return Ask(
+            workspace=attempt.workspace,
+            prompt=Prompt(tokens=read.tokens),
+            most=request.max_tokens,
+            draw=Draw(
+                temperature=drawn.temperature,
+                top_p=max(drawn.top_p, LEAST_TOP_P),
+                top_k=drawn.top_k,
+                min_p=drawn.min_p,
+                seed=request.seed if isinstance(request, TunedRequest) else None,
+            ),
+            stop=demand.stop,
+            grammar=None if grammar is None else as_lark(grammar, self._texts),
+            trigger=None if demand.trigger is None else texts[demand.trigger],
+            quiet=None if demand.quiet is None else texts[demand.quiet],
+            thinking=read.thinking,
+            shown=_shown(demand, read.thinking),
+            cache=read.cache,
+            lane=lane_of(attempt),
+        )
+
+    def _find(self) -> GgufModel:
+        """The model's file and what it sees with. Raises SetupError."""
+        found = locate(self._config.model, self._home)
+        model = find_gguf(found.path, found.name)
+        if model.template is None:
+            raise SetupError(
+                f"model file {model.path} has no chat template",
+                "it is no chat model; take the GGUF of its instruction-tuned form",
+            )
+        if not self._config.projector:
+            return model
+        projector = Path(self._config.projector).expanduser()
+        if not projector.is_file():
+            raise SetupError(
+                f"backend '{self.name}': projector = '{projector}' is no file",
+                "name the mmproj file that belongs to the model",
+            )
+        return replace(model, projector=projector)
+
+    def _too_long(self, size: int) -> InvalidRequest:
+        most = self._running().facts.window - 1
+        return InvalidRequest(f"prompt is too long: {size} tokens > {most} maximum")
+
+    def _running(self) -> LlamacppServer:
+        if self.server is None:
+            raise self._stopped()
+        return self.server
+
+    def _loaded_template(self) -> ChatTemplate:
+        template = self._template
+        if template is None:
+            raise self._stopped()
+        return template
+
+    def _stopped(self) -> Unavailable:
+        return Unavailable(f"backend '{self.name}' is not running")
+
+
+def _template(model: GgufModel, tokenizer: GgufTokenizer) -> ChatTemplate:
+    """The file's own template. Raises SetupError where it is none."""
+    source = model.template or ""
+    bos = model.special.get("bos_token")
+    if model.begins_with_bos and bos and "bos_token" not in source and bos not in source:
+        source = "{{ bos_token }}" + source
+    return ChatTemplate.of(source, tokenizer, special=model.special, file=model.path)
+
+
+def _thinking_of(
+    tokens: list[int], demand: Demand, template: ChatTemplate, window: int
+) -> Thinking | None:
+    """What is thought first, and how much; a thought that nobody wants is closed at once."""
+    marks = template.forms.thought
+    if marks is None:
+        return None
+    opening = template.tokenizer.encode(marks.opening)
+    if tokens[-len(opening) :] != opening or is_prefilled(demand.prompt):
+        return None
+    budget = 0
+    if demand.thinks and isinstance(demand.prompt, MessagesRequest):
+        closing = len(template.tokenizer.encode(marks.closing))
+        budget = max(0, budget_of(demand.prompt, window - len(tokens)) - closing)
+    return Thinking(marks.closing, marks.marker, budget)
+
+
+def _shown(demand: Demand, thinking: Thinking | None) -> tuple[str, ...]:
+    """Tokens that llama.cpp is to write out, though its vocabulary may call them control tokens."""
+    calls = (demand.form.begin, demand.form.end) if demand.form is not None else ()
+    thought = (thinking.marker,) if thinking is not None else ()
+    return tuple(text for text in (*calls, *thought) if text)
+
+
+def _mend(reason: str) -> str:
+    if "xllamacpp is missing" in reason:
+        return "pip install 'renga[gguf]'"
+    if "unknown model architecture" in reason:
+        return "this xllamacpp does not know it: a newer one may (pip install -U xllamacpp)"
+    return "`renga models show` and `renga doctor` say more of the file and the machine"
+
+
+def _count(attempt: Attempt, message: EngineEvent) -> None:
+    """Fill the attempt's meter as the model works, whether or not its caller reads along."""
+    match message:
+        case Started():
+            usage = usage_of(message)
+            attempt.input = usage.input_tokens
+            attempt.cache_read = usage.cache_read_input_tokens
+            attempt.cache_write_5m = usage.cache_creation.ephemeral_5m_input_tokens
+            attempt.cache_write_1h = usage.cache_creation.ephemeral_1h_input_tokens
+            beyond = message.reused_tokens - message.cache_read_tokens
+            attempt.reused = min(beyond, usage.input_tokens)
+        case Said():
+            attempt.output += message.count
+            attempt.thinking += message.count if message.thinking else 0
+        case Finished():
+            attempt.output = message.output_tokens
+            attempt.thinking = message.thinking_tokens
