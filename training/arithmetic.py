@@ -266,7 +266,7 @@ def _capital(text: str) -> str:
 def wish(rng: Random, op: Operation, known: Mapping[str, str]) -> str:
     """How somebody asks for a sum; `known` has the numbers, the tool and its keys."""
     kind = rng.random()
-    if kind < 0.06 and "-" not in known["a"] + known["b"]:
+    if kind < 0.1 and "-" not in known["a"] + known["b"]:
         text = rng.choice(op.stories)
     elif kind < 0.38:
         text = rng.choice(ORDERING).replace("{o}", rng.choice(op.orders))

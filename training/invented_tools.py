@@ -125,6 +125,10 @@ def _key(rng: Random, thing: str, kind: str) -> str:
 
 
 LOOKING = (
+    "[What|Which] {a} does {the}{t} {v} [have|show|carry] [now|today|at the moment|]?",
+    "[What|Which] {a} {the}{t} {v} [has|shows] is what I [need|ask|want to know].",
+    "I [forgot|lost|do not remember] [which|what] {a} {the}{t} {v} has.",
+    "{the}{t} {v} [must have|should have|has] [a|some] {a}[, which is it|, what is it]?",
     "[What is|What's|whats] the {a} of {the}{t} {v}?",
     "[Tell me|Give me|I need] the {a} of {the}{t} {v}[.|, please.]",
     "[Look up|Find|Get|Check|Fetch] the {a} [of|for] {the}{t} {v}[.| for me.| please.]",

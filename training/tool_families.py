@@ -156,11 +156,36 @@ BEHIND = (
 )
 
 
+ASKED_ABOUT = (
+    "[Do you know|Can you say|Could you tell me|Can you see] {q}[?|, please?]",
+    "[Tell me|Please say|I would like to know|I must know|I forgot|I'd love to hear] {q}.",
+    "[Let us see|Let's find out|Have a look] {q}.",
+)
+
+
+def indirect(rng: Random, wording: str) -> str:
+    """A question as part of a longer sentence, so that a verb stands behind what is asked about."""
+    found = re.fullmatch(r"(What|Who|Where|When|How \w+)(?: is|'s|s) (.+?)\?", wording)
+    asked = re.fullmatch(
+        r"(When|Where|What|Which [\w{}]+|How \w+) (?:does|do) (.+) ([a-z]+)\?", wording
+    )
+    if found:
+        question = f"{found[1].lower()} {found[2]} is"
+    elif asked:
+        verb = {"have": "has", "go": "goes"}.get(asked[3], f"{asked[3]}s")
+        question = f"{asked[1].lower()} {asked[2]} {verb}"
+    else:
+        return wording
+    return spin(rng, rng.choice(ASKED_ABOUT)).replace("{q}", question)
+
+
 def framed(rng: Random, wording: str) -> str:
     """A wording with words before or behind that are no part of any value."""
+    if rng.random() < 0.3:
+        wording = indirect(rng, wording)
     if rng.random() < 0.08:
         wording = spin(rng, rng.choice(BEFORE)) + wording[:1].lower() + wording[1:]
-    if rng.random() < 0.15 and ": " not in wording and len(wording) > 12:
+    if rng.random() < 0.2 and ": " not in wording and len(wording) > 12:
         end = wording[-1] if wording[-1] in ".?!" else ""
         wording = f"{wording.rstrip('.?!, ')} {spin(rng, rng.choice(BEHIND))}{end}"
     return wording

@@ -134,7 +134,7 @@ def _short(tool: Tool) -> Schema:
 
 
 HANDS = (_handwritten, _decorated, _short, _modelled, _dialect, _bare)
-SHARES = (30, 28, 15, 9, 8, 10)
+SHARES = (27, 38, 12, 8, 7, 8)
 
 
 @dataclass(frozen=True)
