@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from renga.engine.checkpoint import write_weights
 from renga.engine.graph import convert, random_weights
+from training import gguf_export
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TURN_END = SPECIAL.index("<|im_end|>")
@@ -90,6 +91,15 @@ def write_words(folder: Path, template: str = TEMPLATE) -> None:
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(names), encoding="utf-8")
+
+
+def write_gguf(folder: Path) -> Path:
+    """The GGUF of a model folder, with the numbers that its graph computes with, in one below."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    file = folder / "gguf" / f"{folder.name}.gguf"
+    file.parent.mkdir(exist_ok=True)
+    gguf_export.write(config, gguf_export.weights_of(folder), gguf_export.Words.of(folder), file)
+    return file
 
 
 def write_model(folder: Path, *, seed: int = 0, template: str = TEMPLATE, **changes: Any) -> Path:

@@ -35,7 +35,7 @@ from renga.events import (
     fold,
 )
 from renga.types import Message, MessagesRequest, ToolUseBlock
-from tests.tiny_model import write_model
+from tests.tiny_model import write_gguf, write_model
 from training.vocabulary import TEMPLATE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,6 +46,9 @@ SHIPPED = Path(renga.__file__).parent / "models" / "shipped" / "haiku" / "openvi
 KIND_CONFIGS: dict[str, Callable[[Path], BackendConfig]] = {
     "scripted": lambda model: BackendConfig("b", "scripted", window=1_024, token_delay_ms=0.5),
     "local": lambda model: BackendConfig("b", "local", model=str(model), threads=1, kv_cache_mb=16),
+    "llamacpp": lambda model: BackendConfig(
+        "b", "llamacpp", model=str(model / "gguf"), threads=1, window=2_048, cache_mb=16
+    ),
 }
 CASES = [*BACKENDS, *(["shipped"] if SHIPPED.exists() else [])]
 
@@ -63,7 +66,9 @@ class Case:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("tiny"), template=TEMPLATE)
+    folder = write_model(tmp_path_factory.mktemp("tiny"), template=TEMPLATE)
+    write_gguf(folder)
+    return folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
@@ -164,9 +169,9 @@ def as_the_sdk_builds_it(events: list[Event]) -> dict[str, Any]:
 
 
 async def test_every_module_is_in_the_table_and_every_row_has_a_module() -> None:
-    modules = {m.name for m in pkgutil.iter_modules(renga.backends.__path__)} - {"base"}
+    modules = {m.name for m in pkgutil.iter_modules(renga.backends.__path__)} - {"base", "chosen"}
     assert {target.split(":")[0].rpartition(".")[2] for target in BACKENDS.values()} == modules
-    assert set(BACKENDS) == set(KINDS) == set(KIND_CONFIGS)
+    assert set(BACKENDS) == set(KINDS) - {"auto"} == set(KIND_CONFIGS)
 
 
 async def test_a_backend_is_called_what_its_row_says(case: Case) -> None:
