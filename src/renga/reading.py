@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, dropwhile
 from typing import Any, Final, Literal
 
-from renga.sources import Counting, lengths_of, written
+from renga.sources import PICTURE, Counting, lengths_of, written
 from renga.toolkit import ToolSpec, definition, specs_of
 from renga.toolkit.expansion import expanded
 from renga.types import (
@@ -26,6 +26,7 @@ from renga.types import (
     AnyResultParam,
     CacheControl,
     DocumentParam,
+    ImageParam,
     MessageParam,
     Prompt,
     SearchResultParam,
@@ -252,7 +253,7 @@ class _Reading:
         return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
-_ALWAYS_READ: Final = (ToolUseParam, DocumentParam, SearchResultParam)
+_ALWAYS_READ: Final = (ToolUseParam, ImageParam, DocumentParam, SearchResultParam)
 
 
 def last_read(prompt: Prompt) -> tuple[str, CacheControl | None] | None:
@@ -318,8 +319,8 @@ def _lengths(one: AnyBlockParam | ToolSpec) -> Iterator[int]:
         case ToolResultParam():
             for inner in one.content:
                 yield from _lengths_of_part(inner)
-        case DocumentParam() | SearchResultParam():
-            yield from lengths_of(one)
+        case ImageParam() | DocumentParam() | SearchResultParam():
+            yield from _lengths_of_part(one)
         case ToolSpec():
             yield len(one.description)
             yield from _lengths_in(one.schema)
@@ -327,9 +328,11 @@ def _lengths(one: AnyBlockParam | ToolSpec) -> Iterator[int]:
             yield 0
 
 
-def _lengths_of_part(inner: AnyResultParam) -> Iterator[int]:
+def _lengths_of_part(inner: AnyBlockParam | AnyResultParam) -> Iterator[int]:
     if isinstance(inner, TextParam):
         yield len(inner.text)
+    elif isinstance(inner, ImageParam):
+        yield PICTURE
     elif isinstance(inner, DocumentParam | SearchResultParam):
         yield from lengths_of(inner)
 

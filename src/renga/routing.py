@@ -200,8 +200,8 @@ def _capabilities(able: Capabilities | None) -> dict[str, object]:
         "batch": no,
         "citations": no,
         "code_execution": no,
-        "image_input": no,
-        "pdf_input": no,
+        "image_input": _support(able is not None and able.images),
+        "pdf_input": _support(able is not None and able.documents),
         "structured_outputs": _support(able is not None and able.structured_output),
         "server_tools": _support(False, code_execution=False, web_search=False),
         "context_management": _support(

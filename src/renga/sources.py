@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from renga.types import (
     AnyBlockParam,
@@ -22,6 +23,9 @@ from renga.types import (
     TextParam,
     ToolResultParam,
 )
+
+PICTURE: Final = 50_000
+"""Characters that an image or a PDF may hold, where nobody has read it: more than most do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,6 @@ def lengths_of(block: DocumentParam | SearchResultParam) -> Iterator[int]:
         case PlainText(data=text):
             yield len(text)
         case ContentSource(content=content):
-            yield from (len(b.text) for b in content if isinstance(b, TextParam))
+            yield from (len(b.text) if isinstance(b, TextParam) else PICTURE for b in content)
         case _:
-            pass
+            yield PICTURE

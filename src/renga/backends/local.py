@@ -135,6 +135,7 @@ class LocalBackend:
             scoring=True,
             logprobs=True,
             tools=forms.call is not None,
+            documents=True,
             thinking=frozenset(("enabled", "adaptive", "disabled") if thinks else ("disabled",)),
             efforts=frozenset(EFFORTS) if thinks else frozenset(),
         )

@@ -48,6 +48,7 @@ from renga.types import (
 )
 
 BYTES_PER_TOKEN = 4
+IN_A_ROW = 16  # tokens without a delay, after which the others on the loop have their turn
 HERMES = FORMS[0]
 
 # A configured reply may begin with thinking.
@@ -132,18 +133,20 @@ class ScriptedBackend:
         self._config = config
         self._script = script or self._configured
         self._ids = ids or make_ids()
+        self._capabilities = Capabilities(
+            window=config.window or 32_768,
+            max_output=128_000,
+            tools=True,
+            documents=True,
+            thinking=frozenset(("enabled", "adaptive", "disabled")),
+            efforts=frozenset(EFFORTS),
+        )
         self.open_streams = 0
         self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            window=self._config.window or 32_768,
-            max_output=128_000,
-            tools=True,
-            thinking=frozenset(("enabled", "adaptive", "disabled")),
-            efforts=frozenset(EFFORTS),
-        )
+        return self._capabilities
 
     async def start(self) -> None:
         """Nothing to load."""
@@ -197,7 +200,8 @@ class ScriptedBackend:
             for thinks, piece in playing.pieces():
                 if reply.error and attempt.output >= reply.fail_after:
                     raise reply.error
-                await asyncio.sleep(reply.token_delay)
+                if reply.token_delay or attempt.output % IN_A_ROW == 0:
+                    await asyncio.sleep(reply.token_delay)
                 self._check_open()
                 attempt.output += 1
                 attempt.thinking += thinks
