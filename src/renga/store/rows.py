@@ -42,9 +42,11 @@ class Rank(IntEnum):
     """Kinds of rows, in the order in which a group writes them."""
 
     OPEN_ANSWER = 0
-    OPEN_ATTEMPT = 1
-    CLOSE_ATTEMPT = 2
-    CLOSE_ANSWER = 3
+    ANSWER = 1  # opened and closed within a group
+    OPEN_ATTEMPT = 2
+    ATTEMPT = 3
+    CLOSE_ATTEMPT = 4
+    CLOSE_ANSWER = 5
 
 
 def _closing(table: Table, *keys: str) -> Update:
@@ -60,7 +62,9 @@ def _closing(table: Table, *keys: str) -> Update:
 
 _STATEMENTS: Final[Mapping[Rank, Insert | Update]] = {
     Rank.OPEN_ANSWER: insert(answers),
+    Rank.ANSWER: insert(answers),
     Rank.OPEN_ATTEMPT: insert(attempts),
+    Rank.ATTEMPT: insert(attempts),
     Rank.CLOSE_ATTEMPT: _closing(attempts, "request_id", "number"),
     Rank.CLOSE_ANSWER: _closing(answers, "request_id"),
 }
@@ -69,6 +73,40 @@ _STATEMENTS: Final[Mapping[Rank, Insert | Update]] = {
 def operation(rank: Rank, values: dict[str, object], label: str) -> Operation:
     """A row for the writer; `values` name columns, and `at_` columns of the row to close."""
     return Operation(rank, _STATEMENTS[rank], values, label)
+
+
+# Kinds of rows: how one begins, how it ends, both at once, and the columns that name it.
+_KINDS: Final = (
+    (Rank.OPEN_ANSWER, Rank.CLOSE_ANSWER, Rank.ANSWER, ("request_id",)),
+    (Rank.OPEN_ATTEMPT, Rank.CLOSE_ATTEMPT, Rank.ATTEMPT, ("request_id", "number")),
+)
+
+
+def folded(group: Sequence[Operation]) -> list[Operation]:
+    """`group` with every row that is opened and closed in it written once, as it is in the end.
+
+    That is one insert in place of an insert and an update that finds its row: for an answer that
+    takes less time than a group gathers, half of the work.
+    """
+    by_rank: dict[int, list[Operation]] = {}
+    for op in group:
+        by_rank.setdefault(op.rank, []).append(op)
+    for begin, end, both, names in _KINDS:
+        if begin in by_rank and end in by_rank:
+            opened = {tuple(op.values[n] for n in names): op for op in by_rank[begin]}
+            closed = {tuple(op.values[f"at_{n}"] for n in names): op for op in by_rank[end]}
+            if len(opened) < len(by_rank[begin]) or len(closed) < len(by_rank[end]):
+                continue  # a row twice is a fault, which is to be found where it is
+            whole = opened.keys() & closed.keys()
+            by_rank[both] = [_whole(both, opened[key], closed[key]) for key in whole]
+            by_rank[begin] = [op for key, op in opened.items() if key not in whole]
+            by_rank[end] = [op for key, op in closed.items() if key not in whole]
+    return [op for rank in sorted(by_rank) for op in by_rank[rank]]
+
+
+def _whole(rank: Rank, opening: Operation, closing: Operation) -> Operation:
+    changed = {name: v for name, v in closing.values.items() if not name.startswith("at_")}
+    return operation(rank, {**opening.values, **changed}, opening.label)
 
 
 # -- instances --

@@ -13,7 +13,7 @@ from typing import Final, Self, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from renga.store import database
+from renga.store import database, rows
 from renga.store.errors import explain
 from renga.store.writer import GROUP_SECONDS, RETRY_SECONDS, Writer
 
@@ -49,7 +49,9 @@ class Store:
             StoreError: it cannot be used; the message is one line.
         """
         engine = await asyncio.to_thread(database.open_engine, url)
-        writer = Writer(engine, group_seconds=group_seconds, retry_seconds=retry_seconds)
+        writer = Writer(
+            engine, group_seconds=group_seconds, retry_seconds=retry_seconds, fold=rows.folded
+        )
         return cls(engine, writer)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
