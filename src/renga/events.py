@@ -1,7 +1,7 @@
 """The events of a stream: their types, their legal order, and the fold into a message.
 
 Owns two rules: the order of events is the table `ORDER`, checked on every stream in production by
-`ordered`; and a message is `fold(events)`, so that streaming and non-streaming cannot differ. Knows
+`Order`; and a message is `fold(events)`, so that streaming and non-streaming cannot differ. Knows
 nothing of SSE, backends or the ledger. Source: claude-api section 6; the official SDK's accumulator
 is the oracle of `fold`.
 """
@@ -221,19 +221,22 @@ class Order:
         if following is None:
             legal = ", ".join(sorted(ORDER[self.state])) or "nothing"
             raise OrderError(f"event {event.type} in state '{self.state}'; legal here: {legal}")
-        if isinstance(event, BlockStart | BlockDelta | BlockStop):
-            self._see_block(event)
-        self.state = following
-
-    def _see_block(self, event: BlockStart | BlockDelta | BlockStop) -> None:
-        expected = self._blocks if isinstance(event, BlockStart) else self._blocks - 1
-        if event.index != expected:
-            raise OrderError(f"{event.type} has index {event.index}; expected {expected}")
-        if isinstance(event, BlockStart):
+        # Most events are deltas, and asking what a model's instance is not costs a call of Python.
+        if event.type == "content_block_delta":
+            self._check_index(event, self._blocks - 1)
+            if event.delta.type not in DELTAS_OF[self._open]:
+                raise OrderError(f"{event.delta.type} in a block of type {self._open}")
+        elif event.type == "content_block_start":
+            self._check_index(event, self._blocks)
             self._blocks += 1
             self._open = event.content_block.type
-        elif isinstance(event, BlockDelta) and event.delta.type not in DELTAS_OF[self._open]:
-            raise OrderError(f"{event.delta.type} in a block of type {self._open}")
+        elif event.type == "content_block_stop":
+            self._check_index(event, self._blocks - 1)
+        self.state = following
+
+    def _check_index(self, event: BlockStart | BlockDelta | BlockStop, expected: int) -> None:
+        if event.index != expected:
+            raise OrderError(f"{event.type} has index {event.index}; expected {expected}")
 
     def end(self) -> None:
         """The stream ended: legal only after message_stop."""
@@ -265,13 +268,13 @@ class Fold:
     def see(self, event: Event) -> None:
         """Take one event. Assumes legal order (see `Order`)."""
         match event:
+            case BlockDelta():  # first, as most are
+                self._see_delta(event.delta)
             case MessageStart():
                 self._start = event.message
             case BlockStart():
                 self._blocks.append(event.content_block)
                 self._pieces, self._signature, self._citations = [], "", []
-            case BlockDelta():
-                self._see_delta(event.delta)
             case BlockStop():
                 self._blocks[-1] = self._closed(self._blocks[-1])
                 self._pieces, self._signature, self._citations = [], "", []

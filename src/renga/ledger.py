@@ -172,7 +172,8 @@ class Ledger:
             LedgerError: the id is open already.
             ValueError: the price cannot be reduced to a whole number.
         """
-        price = price.for_service(service)
+        if service != "standard":
+            price = price.for_service(service)
         values: dict[str, object] = {
             "request_id": request_id,
             "instance_id": self.instance_id,

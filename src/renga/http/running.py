@@ -17,6 +17,7 @@ from renga.errors import Unavailable
 
 T = TypeVar("T")
 
+WATCHED_AFTER = 0.005  # seconds; less than a step of a model
 RETRY_SECONDS = 1.0  # by then another server, or this one's successor, should listen
 
 
@@ -64,11 +65,11 @@ class Running:
         try:
             async with leash.scope:
                 self._leashes.add(leash)
-                watch = asyncio.create_task(leash.watch(receive))
+                leash.hold(receive)
                 try:
                     return await work
                 finally:
-                    watch.cancel()
+                    leash.let_go()
                     self._leashes.discard(leash)
         except TimeoutError:
             if leash.scope.expired() and leash.why is not None:
@@ -101,8 +102,25 @@ class _Leash:
     def __init__(self) -> None:
         self.scope = asyncio.timeout(None)
         self.why: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Task[None] | None = None
 
-    async def watch(self, receive: Receive) -> None:
+    def hold(self, receive: Receive) -> None:
+        """Begin to watch the client, soon: work that is done by then needs no task beside it."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(WATCHED_AFTER, self._begin, receive)
+
+    def let_go(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _begin(self, receive: Receive) -> None:
+        self._watch = asyncio.create_task(self._see_off(receive))
+
+    async def _see_off(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.pull(ClientLeft())
