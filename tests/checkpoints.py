@@ -104,15 +104,17 @@ def make_model(config: Config, seed: int = 0) -> Any:
         for name, value in model.named_parameters():
             draw = torch.Generator().manual_seed(zlib.crc32(f"{seed}{name}".encode()))
             fresh = torch.randn(value.shape, generator=draw)
-            value.copy_(fresh * _spread(name, value) + _centre(name, value, config, tied))
+            spread = _spread(name, value, config)
+            value.copy_(fresh * spread + _centre(name, value, config, tied))
     return model
 
 
-def _spread(name: str, value: Any) -> float:
+def _spread(name: str, value: Any, config: Config) -> float:
     if value.ndim == 1:
         return 0.1
     if name.endswith("embed_tokens.weight"):
-        return 0.3
+        # Gemma multiplies embeddings by the root of their width.
+        return 0.08 if config["model_type"].startswith("gemma") else 0.3
     gain = 3.0 if any(part in name for part in ("q_proj", "k_proj", "qkv_proj")) else 2.0
     return float(gain / value.shape[-1] ** 0.5)
 

@@ -18,6 +18,7 @@ from openvino._offline_transformations import paged_attention_transformation
 
 from renga.engine.batch import Batch
 from renga.engine.blocks import BLOCK_SIZE
+from renga.engine.graph.builder import LONG_CONTEXT
 from renga.engine.memory import default_kv_bytes, megabytes, stored_precision
 from renga.engine.messages import EngineSettings, Precision
 from renga.errors import SetupError
@@ -83,7 +84,8 @@ class Model:
     """A compiled model with its KV blocks. `forward` must be called from one thread at a time."""
 
     def __init__(self, files: ModelFiles, settings: EngineSettings) -> None:
-        graphs = _compile(files.folder, settings)
+        window = min(settings.window or files.window, files.longest)
+        graphs = _compile(files.folder, settings, window)
         compiled = graphs[0]
         caches = {
             port.get_any_name(): port
@@ -96,7 +98,6 @@ class Model:
         self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.vocab = compiled.output(0).get_partial_shape()[-1].get_length()
         block_bytes = sum(_block_bytes(port) for port in caches.values())
-        window = min(settings.window or files.window, files.longest)
         self.blocks = _block_count(block_bytes, window, settings.kv_bytes)
         self.window = min(window, self.blocks * BLOCK_SIZE)
         self.kv_bytes = self.blocks * block_bytes
@@ -152,12 +153,13 @@ class _Graph:
         self._request.set_tensor(name, ov.Tensor(bound, shared_memory=True))
 
 
-def _compile(folder: Path, settings: EngineSettings) -> list[ov.CompiledModel]:
-    """The model; where it is small, twice."""
+def _compile(folder: Path, settings: EngineSettings, window: int) -> list[ov.CompiledModel]:
+    """The model; where it is small, twice. It may be asked for contexts of `window` tokens."""
     core = ov.Core()
     small = (folder / "openvino_model.bin").stat().st_size <= _TWICE_BYTES
     try:
         model = core.read_model(folder / "openvino_model.xml")
+        _fix_rotation(model, window)
         paged_attention_transformation(model)
         _sample_rows_only(model)
         properties = {**_EVERYWHERE, **_PROPERTIES[settings.precision], **_stored(core, settings)}
@@ -188,6 +190,19 @@ def _stored(core: ov.Core, settings: EngineSettings) -> dict[str, Any]:
     if stored != "u8":
         properties["INFERENCE_PRECISION_HINT"] = stored
     return properties
+
+
+def _fix_rotation(model: ov.Model, window: int) -> None:
+    """Have LongRoPE turn by one of its two sets, the one for contexts of `window` tokens.
+
+    As it stands in the graph, each call chooses by its own length. Keys of several calls, and of
+    prefixes that many share, lie in blocks together: they must have been turned alike.
+    """
+    for node in model.get_ops():
+        if node.get_friendly_name() == LONG_CONTEXT:
+            last_near = node.input_value(1).get_node().get_data().item()
+            longer = op.constant(np.array(window > last_near + 1))
+            node.output(0).replace(longer.output(0))
 
 
 def _sample_rows_only(model: ov.Model) -> None:

@@ -23,7 +23,13 @@ from renga.models.families import read_network, text_config
 
 __all__ = ["WORDS", "build", "convert", "random_weights"]
 
-WORDS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+WORDS = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
 """What a model folder has beside its graph and configuration, copied as it is."""
 
 
