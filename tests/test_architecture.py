@@ -46,7 +46,7 @@ LAYERS: list[list[str]] = [
     ["renga.events"],
     ["renga.diagnostics", "renga.conversation"],
     ["renga.caching"],
-    ["renga.reading"],
+    ["renga.reading", "renga.citations"],
     ["renga.sources"],
     ["renga.toolkit"],
     ["renga.errors"],

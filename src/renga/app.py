@@ -16,8 +16,10 @@ from pathlib import Path
 from renga.backends import make_backend
 from renga.backends.base import Backend
 from renga.chat.signing import Signer
+from renga.citations.finding import ReadPages
 from renga.config import Config
 from renga.errors import SetupError
+from renga.files.blocks import FileSources
 from renga.files.library import GB, MB, Files
 from renga.gateway import Gateway
 from renga.ids import Ids, make_ids
@@ -34,6 +36,7 @@ from renga.media.transcribing import Transcribing
 from renga.prices import load_prices
 from renga.routing import TIERS, Router, check_aliases
 from renga.store import Store, sqlite_url
+from renga.types import DocumentParam
 
 Clock = Callable[[], float]
 
@@ -92,7 +95,10 @@ class App:
             }
             router = Router(tiers, config.aliases)
             signer = Signer.load(make_home(config.home))
-            resolver = Resolver(documents, {"url": Fetcher(config.media).resolve})
+            resolver = Resolver(
+                documents,
+                {"url": Fetcher(config.media).resolve, "file": FileSources(files).resolve},
+            )
             gateway = Gateway(
                 router=router,
                 ledger=ledger,
@@ -100,7 +106,12 @@ class App:
                 clock=clock,
                 ids=ids,
                 signer=signer,
-                layers=[*standard(ids=ids, signer=signer, resolver=resolver), *layers],
+                layers=[
+                    *standard(
+                        ids=ids, signer=signer, resolver=resolver, pages=_pages_of(documents)
+                    ),
+                    *layers,
+                ],
             )
             files.keep_swept()
             kept = stack.pop_all()
@@ -111,6 +122,16 @@ class App:
     async def aclose(self) -> None:
         """Stop the backends, then write what is left to write."""
         await self._stack.aclose()
+
+
+def _pages_of(documents: Documents) -> ReadPages:
+    """What reads the pages of PDFs for citations, as far as text can be read here."""
+
+    async def pages(document: DocumentParam, path: str) -> list[str]:
+        found = await documents.text_of(document, path, recognize=documents.can_recognize)
+        return [page.text for page in found]
+
+    return pages
 
 
 def _make_files(config: Config, store: Store, *, clock: Clock, ids: Ids) -> Files:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from renga import schemas
 from renga.errors import InvalidRequest
+from renga.sources import sources_of
 from renga.toolkit import ToolSpec, references, specs_of
 from renga.types import (
     AnyBlockParam,
@@ -75,6 +76,7 @@ def check(prompt: Prompt) -> None:
     if any(type(b) is not TextParam for m in prompt.messages for b in m.content):
         _check_blocks(prompt)
         _check_calls(merged(prompt))
+        _check_citations(prompt)
     _check_system(prompt)
     specs = specs_of(prompt)
     _check_choice(prompt, specs)
@@ -235,6 +237,41 @@ def _check_place(prompt: Prompt, i: int) -> None:
         raise InvalidRequest(
             f"messages.{i}.role: a `system` message must be the last one or be followed by an "
             "`assistant` message, got 'user' after it"
+        )
+
+
+# --- citations ------------------------------------------------------------------------------------
+
+
+def _check_citations(prompt: Prompt) -> None:
+    """Citations are of all documents or of none, and of all search results or of none."""
+    first: dict[str, bool] = {}
+    for found in sources_of(prompt):
+        block = found.block
+        enabled = block.citations is not None and block.citations.enabled
+        if first.setdefault(block.type, enabled) != enabled:
+            raise InvalidRequest(
+                f"{found.path}.citations.enabled: citations must be enabled for all `{block.type}` "
+                f"blocks of a request or for none, got {str(enabled).lower()} here and "
+                f"{str(not enabled).lower()} before"
+            )
+    if any(first.values()) and prompt.output_config and prompt.output_config.format:
+        raise InvalidRequest(
+            "output_config.format: cannot be combined with citations; leave one of them out"
+        )
+    for i, message in enumerate(prompt.messages):
+        for j, block in enumerate(message.content):
+            if isinstance(block, ToolResultParam):
+                _check_found(block, f"messages.{i}.content.{j}")
+
+
+def _check_found(result: ToolResultParam, path: str) -> None:
+    kinds = [isinstance(inner, SearchResultParam) for inner in result.content]
+    if any(kinds) and not all(kinds):
+        k = kinds.index(False)
+        raise InvalidRequest(
+            f"{path}.content.{k}: a `tool_result` with `search_result` blocks holds nothing else, "
+            f"got `{result.content[k].type}`"
         )
 
 

@@ -198,7 +198,7 @@ def _capabilities(able: Capabilities | None) -> dict[str, object]:
     no = _support(False)
     return {
         "batch": no,
-        "citations": no,
+        "citations": _support(able is not None and able.documents),
         "code_execution": no,
         "image_input": _support(able is not None and able.images),
         "pdf_input": _support(able is not None and able.documents),

@@ -39,12 +39,20 @@ class Numbered:
 
 def sources_of(prompt: Prompt) -> list[Numbered]:
     """The documents and search results of `prompt`, in order."""
+    if not any(_holds(block) for message in prompt.messages for block in message.content):
+        return []  # nearly always, and quickly
     counting = Counting()
     return [
         Numbered(path, counting.next(block), block)
         for path, block in _blocks(prompt)
         if isinstance(block, DocumentParam | SearchResultParam)
     ]
+
+
+def _holds(block: AnyBlockParam) -> bool:
+    if isinstance(block, ToolResultParam):
+        return any(isinstance(inner, DocumentParam | SearchResultParam) for inner in block.content)
+    return isinstance(block, DocumentParam | SearchResultParam)
 
 
 class Counting:

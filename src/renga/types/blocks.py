@@ -115,6 +115,18 @@ class PlainText(Wire):
     data: str
 
 
+class FiledPdf(Base64Pdf):
+    """A PDF that was uploaded before, read; never on the wire."""
+
+    file_id: str
+
+
+class FiledText(PlainText):
+    """A text that was uploaded before, read; never on the wire."""
+
+    file_id: str
+
+
 class ImageTransformations(Wire):
     """What becomes of an image that is larger than a model takes; `downsize` where it is silent."""
 

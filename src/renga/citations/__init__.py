@@ -1,0 +1,1 @@
+"""Citations: which place of a document or a search result a sentence of an answer rests on."""
