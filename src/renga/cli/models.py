@@ -1,5 +1,7 @@
 """`renga models`: what serves each tier; load and unload models of a running server.
 
+Models on disk (`pull`, `list` and the others) are in `renga.cli.pull` and `renga.cli.library`.
+
 The list is by the configuration, or by a running server with `--against`. Loading and unloading
 always ask a server: the one at `--against`, else where the configuration says that it listens.
 """
@@ -11,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from renga.cli import library, pull
 from renga.cli.options import AgainstOption, ConfigOption
 from renga.cli.screen import show_table
 from renga.config import BackendConfig, Config, environment, load_config
@@ -33,15 +36,21 @@ NameArgument = Annotated[str, typer.Argument(metavar="BACKEND", help="As [backen
 
 def build() -> typer.Typer:
     """The command and its subcommands."""
-    commands = typer.Typer(help="List the tiers and what serves each; load and unload.")
+    commands = typer.Typer(help="Pull, list and check models; what serves each tier; load, unload.")
     commands.callback(invoke_without_command=True)(run)
     commands.command()(load)
     commands.command()(unload)
+    commands.command()(pull.pull)
+    commands.command(name="list")(library.list_models)
+    commands.command()(library.show)
+    commands.command()(library.verify)
+    commands.command()(library.remove)
+    commands.command()(library.add)
     return commands
 
 
 def run(context: typer.Context, against: AgainstOption = None, config: ConfigOption = None) -> None:
-    """List the tiers and what serves each, or load and unload a running server's models."""
+    """List the tiers and what serves each; the commands below are about models themselves."""
     if context.invoked_subcommand is not None:
         if against or config:
             raise SetupError(

@@ -108,6 +108,11 @@ class Hub:
         assert self._session is not None, "opened"
         await self._session.close()
 
+    @property
+    def has_token(self) -> bool:
+        """Whether it is shown one."""
+        return bool(self._token)
+
     async def describe(self, repo: str, revision: str) -> Repository:
         """The repository at `revision`, with all its files.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from renga.errors import SetupError
 from renga.models.find import describe_folder
@@ -26,7 +27,7 @@ from renga.models.manifest import (
     read_manifest,
     write_manifest,
 )
-from renga.models.names import MAIN, ModelName, is_name, is_repository
+from renga.models.names import ModelName, is_name, is_repository
 from renga.models.selection import (
     FORMAT_WORDS,
     Format,
@@ -37,7 +38,15 @@ from renga.models.selection import (
     select,
 )
 
-Seen = Callable[[int], None]
+
+class Progress(Protocol):
+    """Who is told how it goes, in bytes."""
+
+    def begin(self, total: int, there: int) -> None:
+        """So many bytes are to be there, so many are."""
+
+    def advance(self, size: int) -> None:
+        """More came."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +180,10 @@ def remove(name: str, home: Path) -> int:
 
 
 def _with_files(manifest: Manifest, files: tuple[Recorded, ...]) -> Manifest:
-    from dataclasses import replace
-
     return replace(manifest, files=files)
 
 
-def add(path: Path, name: str, home: Path, *, copied: bool, seen: Seen) -> Manifest:
+def add(path: Path, name: str, home: Path, *, copied: bool, progress: Progress) -> Manifest:
     """Put a folder's or a file's model under `models/`, by links or as copies; records digests.
 
     Raises SetupError where it is no model that could be served, or the name is taken.
@@ -194,11 +201,14 @@ def add(path: Path, name: str, home: Path, *, copied: bool, seen: Seen) -> Manif
     if folder.exists():
         raise SetupError(f"there is a model '{name}' already", "choose another with --as NAME")
     folder.mkdir(parents=True)
+    sizes = sizes_in(base)
+    progress.begin(sum(sizes[path] for path in selection.paths), 0)
     try:
         with locked(folder, name):
             (folder / STAGING).mkdir()
             files = tuple(
-                _place(base, folder, one, copied=copied, seen=seen) for one in selection.paths
+                _place(base, folder, path, copied=copied, seen=progress.advance)
+                for path in selection.paths
             )
             manifest = Manifest(name=name, source=str(source), files=files)
             write_manifest(folder, manifest)
@@ -209,17 +219,21 @@ def add(path: Path, name: str, home: Path, *, copied: bool, seen: Seen) -> Manif
     return manifest
 
 
-def _place(base: Path, folder: Path, path: str, *, copied: bool, seen: Seen) -> Recorded:
+def _place(
+    base: Path, folder: Path, path: str, *, copied: bool, seen: Callable[[int], None]
+) -> Recorded:
     """One file of the model in its new place, read once for its digest."""
-    target = folder / path
+    source, target = base / path, folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    if not copied:
-        target.symlink_to(base / path)
-    with target.open("wb") if copied else open("/dev/null", "wb") as opened:
-        for piece in chunks(base / path):
-            opened.write(piece)
+    with ExitStack() as stack:
+        copy = stack.enter_context(target.open("wb")) if copied else None
+        for piece in chunks(source):
+            if copy is not None:
+                copy.write(piece)
             digest.update(piece)
             size += len(piece)
             seen(len(piece))
-    return Recorded(path, size, "sha256", digest.hexdigest(), MAIN)
+    if not copied:
+        target.symlink_to(source)
+    return Recorded(path, size, "sha256", digest.hexdigest())

@@ -92,7 +92,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         found = json.loads(path.read_text(encoding="utf-8"))
         files = tuple(_recorded(one) for one in found.pop("files"))
         return Manifest(**found, files=files)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SetupError(

@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, TypeVar
 
 from renga.errors import SetupError
+from renga.models.families import read_network
 from renga.models.hub import Hub, Interrupted, RemoteFile, Repository, WrongBytes
 from renga.models.locking import locked
 from renga.models.manifest import (
@@ -43,6 +45,10 @@ PATIENCE: Final = 6  # tries in a row that bring nothing new
 LONGEST_WAIT: Final = 300.0  # seconds that a hub may have us wait
 SPARE: Final = 50_000_000  # bytes that are left free on the disk
 
+CONFIG: Final = "config.json"
+CONFIG_BYTES: Final = 4_000_000
+
+T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -98,23 +104,48 @@ class Tries:
 
 async def plan_pull(name: ModelName, home: Path, hub: Hub, *, sleep: Sleep) -> Plan:
     """What a pull of `name` would do; nothing is written. Raises SetupError."""
-    tries = Tries(sleep)
-    while True:
-        try:
-            repository = await hub.describe(name.repo, name.revision or MAIN)
-            break
-        except Interrupted as error:
-            await tries.after(error, moved=False)
+    repository = await _patiently(lambda: hub.describe(name.repo, name.revision or MAIN), sleep)
+    if repository.gated and not hub.has_token:
+        raise hub.gated(name.repo)
     by_path = {file.path: file for file in repository.files}
     sizes = {path: file.size for path, file in by_path.items()}
     selection = select(sizes, name.file, str(name))
     files = tuple(by_path[path] for path in selection.paths)
+    if selection.format == "safetensors":
+        config = next((file for file in files if file.path == CONFIG), None)
+        await _patiently(lambda: _check_family(hub, repository, config), sleep)
     folder = home / "models" / name.repo
     there = _whole(folder)
     missing = tuple(file for file in files if file.digest != there.get(file.path))
     return Plan(
         name, hub.endpoint, folder, repository, selection, files, missing, _gone(folder, selection)
     )
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
+    """What `ask` gives, asked again as often as is fit. Raises SetupError."""
+    tries = Tries(sleep)
+    while True:
+        try:
+            return await ask()
+        except Interrupted as error:
+            await tries.after(error, moved=False)
+
+
+async def _check_family(hub: Hub, repository: Repository, config: RemoteFile | None) -> None:
+    """Raise SetupError where the checkpoint is of no family that is built here: before it comes."""
+    if config is None or config.size > CONFIG_BYTES:
+        raise SetupError(
+            f"'{repository.repo}' has no {CONFIG} that says what it is", "choose another model"
+        )
+    try:
+        pieces = [piece async for _, piece in hub.read(repository, config, 0)]
+        found = json.loads(b"".join(pieces))
+    except (WrongBytes, ValueError, RecursionError) as error:
+        raise SetupError(
+            f"{CONFIG} of '{repository.repo}' cannot be read: {error}", "choose another model"
+        ) from error
+    read_network(found if isinstance(found, dict) else {}, f"'{repository.repo}'")
 
 
 def _whole(folder: Path) -> dict[str, str]:
