@@ -13,6 +13,7 @@ from pathlib import Path
 
 from renga.errors import SetupError
 
+
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
     """Hold the lock of `folder`. Raises SetupError where another process has it."""
