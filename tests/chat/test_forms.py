@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renga.chat.forms import (
-    FORMS,
+    HERMES,
     CallBegin,
     CallEnd,
     CallJson,
@@ -21,7 +21,6 @@ from renga.chat.forms import (
     Text,
 )
 
-HERMES = FORMS[0]
 ARGUMENTS = '{"a":17,"b":[2,{"c":"</tool_call> \\u00fc"}]}'
 CALL = f'<tool_call>\n{{"name":"add","arguments":{ARGUMENTS}}}\n</tool_call>'
 ADD: list[Part] = [CallBegin("add"), CallJson(ARGUMENTS), CallEnd(True)]

@@ -8,9 +8,10 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 from tokenizers import Tokenizer
 
-from renga.chat.forms import FORMS
+from renga.chat.calling import tools_grammar
+from renga.chat.forms import HERMES
 from renga.chat.grammars import either_grammar, text_grammar
-from renga.chat.schema import choice_grammar, json_grammar, regex_grammar, tools_grammar
+from renga.chat.schema import choice_grammar, json_grammar, regex_grammar
 from renga.toolkit import ToolSpec
 from tests.tiny_model import CONFIG, TURN_END
 
@@ -40,7 +41,7 @@ def matching(words: Path) -> Matching:
     return Matching(words)
 
 
-@pytest.mark.parametrize("mark", [FORMS[0].begin, "[CALL/*]", "a\\b"])
+@pytest.mark.parametrize("mark", [HERMES.begin, "[CALL/*]", "a\\b"])
 def test_a_text_without_calls_is_any_but_one_with_the_mark(matching: Matching, mark: str) -> None:
     grammar = text_grammar(mark)
     for text in ("Hello\n\nthere, 東京 🦊", mark[:-1], mark[1:], mark[0] * 3, mark.upper() + "!"):
@@ -61,8 +62,8 @@ def test_a_text_without_calls_is_any_but_one_with_the_mark(matching: Matching, m
 def test_either_is_one_or_the_other_and_not_both(
     matching: Matching, answer: str, good: str, bad: str
 ) -> None:
-    marks = [matching.tokenizer.token_to_id(m) for m in (FORMS[0].begin, FORMS[0].end)]
-    calls = tools_grammar([ADD], lazy=False, parallel=False, begin=marks[0], end=marks[1])
+    marks = {mark: matching.tokenizer.token_to_id(mark) for mark in (HERMES.begin, HERMES.end)}
+    calls = tools_grammar([ADD], HERMES, lazy=False, parallel=False, markers=marks)
     grammar = either_grammar(answer, calls.grammar)
     assert matching.accepts(grammar, good)
     assert matching.accepts(grammar, CALL)

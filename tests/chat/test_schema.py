@@ -10,15 +10,15 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
+from renga.chat.calling import ToolGrammars, tools_grammar
+from renga.chat.forms import HERMES
 from renga.chat.schema import (
     FIELD,
-    ToolGrammars,
     choice_grammar,
     grammar_of,
     json_grammar,
     json_object_grammar,
     regex_grammar,
-    tools_grammar,
 )
 from renga.chat.subset import MOST_OPTIONAL
 from renga.engine.grammar import _without_names
@@ -409,7 +409,7 @@ def tool(schema: dict[str, Any], *, strict: bool = False) -> ToolSpec:
 def calls(vocabulary: LLTokenizer, specs: list[ToolSpec], text: str, **form: bool) -> bool:
     """Whether a model without tokens for the marks may answer with exactly that text."""
     form = {"lazy": False, "parallel": False, **form}
-    return follows(vocabulary, tools_grammar(specs, **form).grammar, text)
+    return follows(vocabulary, tools_grammar(specs, HERMES, **form).grammar, text)
 
 
 def test_a_call_names_a_tool_and_its_arguments_fit(vocabulary):
@@ -445,8 +445,9 @@ def test_text_may_stand_before_a_call_or_instead_of_one(vocabulary, text):
 def test_where_there_is_a_token_for_it_the_grammar_begins_with_that(vocabulary):
     ids = TOKENIZER.get_vocab()
     begin, end = ids["<tool_call>"], ids["</tool_call>"]
-    forced = tools_grammar(TOOLS, lazy=False, parallel=False, begin=begin, end=end)
-    lazy = tools_grammar(TOOLS, lazy=True, parallel=False, begin=begin, end=end)
+    marks = {HERMES.begin: begin, HERMES.end: end}
+    forced = tools_grammar(TOOLS, HERMES, lazy=False, parallel=False, markers=marks)
+    lazy = tools_grammar(TOOLS, HERMES, lazy=True, parallel=False, markers=marks)
     assert (forced.trigger, lazy.trigger) == (None, begin)
     assert forced.grammar == lazy.grammar
     written = vocabulary.tokenize_str(compact({"name": 'say "hi"', "arguments": {}}))
@@ -469,7 +470,7 @@ def test_where_there_is_a_token_for_it_the_grammar_begins_with_that(vocabulary):
 )
 def test_tools_that_cannot_be_followed_are_refused_by_name(specs, complaint):
     with pytest.raises(InvalidRequest) as caught:
-        tools_grammar(specs, lazy=False, parallel=False)
+        tools_grammar(specs, HERMES, lazy=False, parallel=False)
     assert str(caught.value).startswith(complaint)
 
 
@@ -505,7 +506,7 @@ def test_what_cannot_be_followed_of_another_tool_is_passed_over(vocabulary, sche
     assert calls(vocabulary, [tool(schema)], call("f", {"a": 1}))
     assert calls(vocabulary, [tool(schema)], call("f", {"a": "x"})) != held
     with pytest.raises(InvalidRequest):
-        tools_grammar([tool(schema, strict=True)], lazy=False, parallel=False)
+        tools_grammar([tool(schema, strict=True)], HERMES, lazy=False, parallel=False)
 
 
 def test_what_is_too_much_together_is_followed_in_strict_tools_alone(vocabulary):
@@ -519,7 +520,7 @@ def test_what_is_too_much_together_is_followed_in_strict_tools_alone(vocabulary)
     assert not calls(vocabulary, [*specs, strict], call("f", {"city": 1}))
     with pytest.raises(InvalidRequest, match="tools: too large"):
         every = [replace(spec, strict=True) for spec in specs]
-        tools_grammar(every, lazy=False, parallel=False)
+        tools_grammar(every, HERMES, lazy=False, parallel=False)
 
 
 def test_what_a_schema_says_to_people_is_no_part_of_its_grammar():
@@ -551,14 +552,15 @@ def test_grammars_of_tools_are_remembered_by_all_that_they_depend_on():
     known = ToolGrammars(most=3)
     loose, strict = tool(ORDER), tool(ORDER, strict=True)
     other = tool({"type": "object", "properties": {"z": {"type": "string"}}})
-    marks = (7, 8)
+    marks = {"<tool_call>": 7, "</tool_call>": 8}
     for specs in ([loose], [strict], [other], [loose, other], [loose]):
         for lazy, parallel in ((False, False), (True, True), (False, True)):
             for _ in range(2):
-                found = known(specs, lazy=lazy, parallel=parallel, marks=marks)
-                assert found == tools_grammar(specs, lazy=lazy, parallel=parallel, begin=7, end=8)
-    assert known([loose], lazy=True, parallel=True, marks=marks) is known(
-        [loose], lazy=True, parallel=True, marks=marks
+                found = known(specs, HERMES, lazy=lazy, parallel=parallel, markers=marks)
+                made = tools_grammar(specs, HERMES, lazy=lazy, parallel=parallel, markers=marks)
+                assert found == made
+    assert known([loose], HERMES, lazy=True, parallel=True, markers=marks) is known(
+        [loose], HERMES, lazy=True, parallel=True, markers=marks
     )
     with pytest.raises(InvalidRequest):
-        known([], lazy=True, parallel=True, marks=marks)
+        known([], HERMES, lazy=True, parallel=True, markers=marks)

@@ -9,7 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from renga.chat.schema import choice_grammar, json_grammar, regex_grammar, tools_grammar
+from renga.chat.calling import tools_grammar
+from renga.chat.forms import HERMES
+from renga.chat.schema import choice_grammar, json_grammar, regex_grammar
 from renga.engine.messages import Submit
 from renga.toolkit import ToolSpec
 from tests.engine.harness import NAMES, Answer, Workbench, model_folder, run
@@ -95,7 +97,7 @@ SPECS = [ToolSpec(name, "", schema) for name, schema in TOOLS.items()]
 
 def _marks(bench: Workbench) -> dict[str, int]:
     ids = bench.tokenizer.get_vocab()
-    return {"begin": ids["<tool_call>"], "end": ids["</tool_call>"]}
+    return {mark: ids[mark] for mark in ("<tool_call>", "</tool_call>")}
 
 
 def _calls(text: str) -> list[dict[str, Any]]:
@@ -106,12 +108,12 @@ def _calls(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("parallel", [False, True])
 def test_a_tool_call_is_framed_by_its_tokens_and_its_arguments_fit(bench, parallel):
     marks = _marks(bench)
-    grammar = tools_grammar(SPECS, lazy=False, parallel=parallel, **marks).grammar
+    grammar = tools_grammar(SPECS, HERMES, lazy=False, parallel=parallel, markers=marks).grammar
     for answer in _answers(bench, grammar, "Call a tool."):
         if answer.end.reason == "max_tokens":
             continue  # a model may call for ever where that is allowed
-        assert answer.tokens[0] == marks["begin"]
-        assert marks["end"] in answer.tokens
+        assert answer.tokens[0] == marks["<tool_call>"]
+        assert marks["</tool_call>"] in answer.tokens
         calls = _calls(answer.text)
         assert len(calls) >= 1 if parallel else len(calls) == 1
         for call in calls:
@@ -120,7 +122,7 @@ def test_a_tool_call_is_framed_by_its_tokens_and_its_arguments_fit(bench, parall
 
 
 def test_without_such_tokens_a_tool_call_is_framed_by_text(bench):
-    grammar = tools_grammar(SPECS, lazy=False, parallel=False).grammar
+    grammar = tools_grammar(SPECS, HERMES, lazy=False, parallel=False).grammar
     for answer in _answers(bench, grammar, "Call a tool."):
         found = re.fullmatch(r"<tool_call>\n(.*)\n</tool_call>", answer.text)
         assert found

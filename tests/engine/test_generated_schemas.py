@@ -18,7 +18,9 @@ import numpy.typing as npt
 import pytest
 from jsonschema import Draft202012Validator
 
-from renga.chat.schema import json_grammar, tools_grammar
+from renga.chat.calling import tools_grammar
+from renga.chat.forms import HERMES
+from renga.chat.schema import json_grammar
 from renga.engine.batch import Batch
 from renga.engine.engine import Engine
 from renga.engine.grammar import Grammars
@@ -167,7 +169,7 @@ def check_structured_outputs(path: Path, count: int, seed: int) -> None:
 def check_forced_calls(path: Path, count: int, seed: int) -> None:
     drawn = Drawn(seed)
     tokenizer = train_tokenizer()
-    marks = [tokenizer.token_to_id(mark) for mark in MARKS[:2]]
+    marks = {mark: tokenizer.token_to_id(mark) for mark in MARKS[:2]}
     frames: list[tuple[dict[str, Any], str]] = []
     for number in range(count):
         tools = {f"tool_{n}": drawn.object(3) for n in range(drawn.draw.randrange(1, 4))}
@@ -175,8 +177,9 @@ def check_forced_calls(path: Path, count: int, seed: int) -> None:
             ToolSpec(name, "", schema, strict=drawn.draw.random() < 0.5)
             for name, schema in tools.items()
         ]
-        tokens = {"begin": marks[0], "end": marks[1]} if number % 4 else {}
-        frames.append((tools, tools_grammar(specs, lazy=False, parallel=False, **tokens).grammar))
+        tokens = marks if number % 4 else {}
+        made = tools_grammar(specs, HERMES, lazy=False, parallel=False, markers=tokens)
+        frames.append((tools, made.grammar))
     for (tools, _), answer in zip(
         frames, answers(path, [grammar for _, grammar in frames]), strict=True
     ):

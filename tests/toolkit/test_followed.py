@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from renga.chat.schema import tools_grammar
+from renga.chat.calling import tools_grammar
+from renga.chat.forms import HERMES
 from renga.engine.grammar import _without_names
 from renga.toolkit import ToolSpec, specs_of
 from tests.tiny_model import TURN_END, train_tokenizer
@@ -60,7 +61,8 @@ def can_be_called(vocabulary: LLTokenizer, specs: list[ToolSpec], name: str, giv
     """Whether a model that must call one of `specs` could call `name` with `given`."""
     said = json.dumps({"name": name, "arguments": given}, separators=(",", ":"))
     tokens = vocabulary.tokenize_str(f"<tool_call>\n{said}\n</tool_call>")
-    matcher = LLMatcher(vocabulary, tools_grammar(specs, lazy=False, parallel=False).grammar)
+    grammar = tools_grammar(specs, HERMES, lazy=False, parallel=False).grammar
+    matcher = LLMatcher(vocabulary, grammar)
     return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
 
 

@@ -20,9 +20,9 @@ from msgspec.structs import replace
 
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
+from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, thinking_of
 from renga.chat.render import ChatTemplate
-from renga.chat.schema import ToolGrammars
 from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.conversation import is_prefilled
@@ -55,7 +55,7 @@ from renga.events import (
 )
 from renga.ids import Ids, make_ids
 from renga.machine import Machine
-from renga.models.find import ModelFolder, Sampling, check_tokenizer, find_model
+from renga.models.find import ModelFolder, Sampling, check_tokenizer, prepare_model
 from renga.reading import is_longer
 from renga.types import (
     MAX_OUTPUT_TOKENS,
@@ -144,11 +144,11 @@ class LocalBackend:
         """Check the model's folder, then load it. Raises SetupError."""
         self._machine.expect(self.name)
         try:
-            model = find_model(self._config.model, self._home)
+            model = await asyncio.to_thread(prepare_model, self._config.model, self._home)
             engine_settings(self._config, model)
             template = await asyncio.to_thread(ChatTemplate.load, model.path)
             check_tokenizer(template.tokenizer.size, model)
-            self.engine = await EngineClient.start(self._settings(model))
+            self.engine = await EngineClient.start(self._settings(model, template))
         except EngineStartError as error:
             self._machine.release(self.name)
             raise SetupError(
@@ -297,20 +297,22 @@ class LocalBackend:
             trigger=read.demand.trigger,
             quiet=read.demand.quiet,
             digits=read.demand.digits,
+            shown=list(read.demand.shown),
             thinking=read.thinking,
             cache=read.cache,
             logprobs=tuned.logprobs if tuned else None,
             lane=lane_of(attempt),
         )
 
-    def _settings(self, model: ModelFolder) -> EngineSettings:
+    def _settings(self, model: ModelFolder, template: ChatTemplate) -> EngineSettings:
         """The engine's settings, with its share of the machine, which it keeps till it is closed.
 
         Raises SetupError where there is not enough of it.
         """
         settings, plan = plan_memory(self._config, model, self._machine.free(self.name))
         self._machine.promise(self.name, plan.total)
-        return replace(settings, threads=settings.threads or self._machine.threads(self.name))
+        threads = settings.threads or self._machine.threads(self.name)
+        return replace(settings, threads=threads, end_ids=template.end_ids)
 
     async def _pieces(self) -> Vocabulary:
         """The bytes of every token, read when they are first asked for."""
@@ -357,7 +359,7 @@ class Answer:
         self._thinks = demand.thinks
         self._pieces = pieces
         begun = is_prefilled(demand.prompt)
-        self._writer = Writer(ids, demand.form, demand.toolsets, begun=begun)
+        self._writer = Writer(ids, demand.form, demand.toolsets, tools=demand.tools, begun=begun)
         self._usage = Usage(input_tokens=0, output_tokens=0)
 
     def events(self, message: Started | Output | Finished) -> Iterator[Event]:

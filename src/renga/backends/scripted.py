@@ -18,7 +18,7 @@ from typing import Any
 
 from renga.backends.base import Attempt, Capabilities, Health, State, refuse
 from renga.chat.demand import EFFORTS, budget_of, wants_thinking
-from renga.chat.forms import FORMS
+from renga.chat.forms import HERMES
 from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, RengaError, Unavailable
@@ -49,7 +49,6 @@ from renga.types import (
 
 BYTES_PER_TOKEN = 4
 IN_A_ROW = 16  # tokens without a delay, after which the others on the loop have their turn
-HERMES = FORMS[0]
 
 # A configured reply may begin with thinking.
 _THOUGHT = re.compile(r"<think>(?P<thinking>.*?)</think>\s*(?P<text>.*)", re.DOTALL)

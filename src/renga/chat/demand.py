@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from renga.chat.forms import Form
+from renga.chat.calling import ToolGrammars
+from renga.chat.forms import Form, Tool, Words
 from renga.chat.grammars import either_grammar, text_grammar
 from renga.chat.render import ChatTemplate
-from renga.chat.schema import FIELD, ToolGrammars, grammar_of
+from renga.chat.schema import FIELD, grammar_of
 from renga.conversation import is_prefilled
 from renga.engine.messages import Thinking
 from renga.errors import InvalidRequest
@@ -59,6 +60,9 @@ class Demand:
         digits: the most of a number in JSON, in a row, where the grammar writes JSON.
         blamed: the field whose fault it is where the grammar cannot be followed.
         form: how calls are written, where there may be some.
+        tools: those that may be called, by name.
+        shown: special tokens that the form's reader must see.
+        opening: what the answer begins with, where it can be nothing but plain text.
         stop: the stop sequences that hold.
         toolsets: the sets of the tools that are members of one.
     """
@@ -71,6 +75,9 @@ class Demand:
     digits: int | None = None
     blamed: str = FIELD
     form: Form | None = None
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    shown: tuple[int, ...] = ()
+    opening: str = ""
     stop: tuple[str, ...] = ()
     toolsets: dict[str, str] = field(default_factory=dict)
 
@@ -90,16 +97,18 @@ def demand_of(request: Prompt, template: ChatTemplate, grammars: ToolGrammars) -
     plain = Demand(prompt, thinks, answer, digits=MOST_DIGITS if in_json else None)
     if isinstance(request, MessagesRequest):
         plain = replace(plain, stop=tuple(request.stop_sequences))
+    form = template.forms.call
+    if form is not None and not is_prefilled(request):
+        plain = replace(plain, opening=form.opening)
     if not request.tools:
         return plain
-    form = template.forms.call
     if form is None:
         raise InvalidRequest(
             "tools: this model writes calls in a form that this server does not know; "
             "leave them out or ask another model"
         )
     if isinstance(request.tool_choice, NoChoice):
-        return replace(plain, grammar=answer or text_grammar(form.begin))
+        return replace(plain, grammar=answer or _without_calls(form))
     return _with_tools(request, form, plain, grammars, template.tokenizer.markers)
 
 
@@ -112,28 +121,52 @@ def _with_tools(
     if isinstance(choice, NamedChoice):
         tools = [spec for spec in specs_of(request) if spec.name == choice.name]
     if not tools:  # all of them are yet to be found
-        return replace(plain, grammar=plain.grammar or text_grammar(form.begin))
+        return replace(plain, grammar=plain.grammar or _without_calls(form))
     forced = isinstance(choice, AnyChoice | NamedChoice)
+    if is_prefilled(request) and (form.bare or form.opening):
+        # The text that is begun is no place for a call in such forms.
+        if forced:
+            raise InvalidRequest(
+                "tool_choice: this model cannot call a tool behind a final assistant message; "
+                "leave one of them out"
+            )
+        return plain
     calls = grammars(
         tools,
+        form,
         lazy=not forced and plain.grammar is None,
         parallel=isinstance(choice, NoChoice) or not choice.disable_parallel_tool_use,
-        marks=(markers.get(form.begin), markers.get(form.end)),
+        markers=_known(form, markers),
     )
-    grammar, quiet = calls.grammar, None
+    grammar, quiet = calls.grammar, markers.get(form.quiet or form.begin)
     if plain.grammar is not None and not forced:
-        grammar, quiet = either_grammar(plain.grammar, grammar), markers.get(form.begin)
+        opening = Words(markers).literal(form.opening) if form.opening else ""
+        grammar = either_grammar(plain.grammar, grammar, opening)
     return replace(
         plain,
         grammar=grammar,
         trigger=calls.trigger,
-        quiet=quiet,
+        quiet=None if calls.trigger is not None else quiet,
         digits=MOST_DIGITS,
         blamed="tools",
         form=form,
+        tools={spec.name: Tool(spec.name, spec.schema) for spec in tools},
+        shown=tuple(form.shown(markers)),
+        opening="",
         stop=() if forced else plain.stop,
         toolsets={spec.name: spec.toolset for spec in tools if spec.toolset is not None},
     )
+
+
+def _without_calls(form: Form) -> str | None:
+    """A grammar for text that is no call, where a mark would say that it is one."""
+    return text_grammar(form.begin) if form.begin else None
+
+
+def _known(form: Form, markers: Mapping[str, int]) -> dict[str, int]:
+    """The markers that stand in what the form writes."""
+    shown = set(form.shown(markers))
+    return {marker: token for marker, token in markers.items() if token in shown}
 
 
 def effort_of(prompt: Prompt) -> Effort:
@@ -162,11 +195,15 @@ def budget_of(request: MessagesRequest, room: int) -> int:
 
 
 def opened_by(tokens: list[int], demand: Demand, template: ChatTemplate) -> list[int]:
-    """The prompt's tokens, with the beginning of a thought where one is wanted and not there."""
+    """The prompt's tokens, with the beginning of a thought where one is wanted and not there.
+
+    Where none is, with that of a plain answer, if it can be nothing else.
+    """
     marks = template.forms.thought
-    if marks is None or not demand.thinks:
+    wanted = marks.opening if marks is not None and demand.thinks else demand.opening
+    if not wanted:
         return tokens
-    opening = template.tokenizer.encode(marks.opening)
+    opening = template.tokenizer.encode(wanted)
     return tokens if tokens[-len(opening) :] == opening else tokens + opening
 
 
@@ -185,7 +222,7 @@ def thinking_of(
     if tokens[-len(opening) :] != opening or is_prefilled(demand.prompt):
         return None
     request = demand.prompt
-    end = tokenizer.encode(marks.closing)
+    end = tokenizer.encode(marks.closing + demand.opening)
     budget = 0
     if demand.thinks and isinstance(request, MessagesRequest):
         # What closes a thought is part of it.

@@ -20,9 +20,9 @@ def text_grammar(mark: str) -> str:
     return f"start: TEXT\nTEXT: /(?s:.*)/ & ~/(?s:.*){literal}(?s:.*)/\n"
 
 
-def either_grammar(one: str, other: str) -> str:
-    """A grammar for what one of two follows."""
-    first = {"lark_grammar": "start: @one | @other"}
+def either_grammar(one: str, other: str, opening: str = "") -> str:
+    """A grammar for what one of two follows; `opening`, as Lark, stands before the first."""
+    first = {"lark_grammar": f"start: {opening} @one | @other"}
     return json.dumps({"grammars": [first, *_named(one, "one"), *_named(other, "other")]})
 
 

@@ -9,6 +9,7 @@ anything else being changed. It renders nothing and counts nothing.
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -199,6 +200,19 @@ def tools_of(turns: Sequence[WrittenTurn], pen: Pen) -> list[Message]:
     ]
 
 
+def with_tools_told(messages: list[Message], tools: list[Message], prompt: str) -> list[Message]:
+    """`messages` with the tools in the system text, where the template itself does not show them.
+
+    `prompt` is what is said of them; `{tools}` in it stands for them.
+    """
+    told = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    said = prompt.replace("{tools}", told)
+    if messages and messages[0]["role"] == "system":
+        content = f"{messages[0]['content']}{BETWEEN['system']}{said}"
+        return [{**messages[0], "content": content}, *messages[1:]]
+    return [{"role": "system", "content": said}, *messages]
+
+
 def messages_of(turns: Sequence[WrittenTurn], pen: Pen, abilities: Abilities) -> list[Message]:
     """The messages in `turns`."""
     messages: list[Message] = []
@@ -240,21 +254,24 @@ def _spoken(turns: Sequence[WrittenTurn], abilities: Abilities) -> list[tuple[Ro
 def _answer(parts: Sequence[Part], pen: Pen, abilities: Abilities) -> Message:
     texts = [(place, block.text) for place, block in parts if isinstance(block, Text)]
     thoughts = [(place, block.text) for place, block in parts if isinstance(block, Thought)]
-    message: Message = {"role": "assistant", "content": pen.text(texts, BETWEEN["assistant"])}
-    if thoughts:
-        message["reasoning_content"] = pen.text(thoughts, BETWEEN_THOUGHTS)
     calls = [
         _call(place, block, pen, abilities) for place, block in parts if isinstance(block, Call)
     ]
+    if calls and thoughts and abilities.thought_or_text:
+        thoughts, texts = [*thoughts, *texts], []
+    said = pen.text(texts, BETWEEN["assistant"])
+    empty = not said and calls and abilities.no_content
+    message: Message = {"role": "assistant", "content": None if empty else said}
+    if thoughts:
+        message[abilities.thought_key] = pen.text(thoughts, BETWEEN_THOUGHTS)
     return message | {"tool_calls": calls} if calls else message
 
 
 def _call(place: Place, call: Call, pen: Pen, abilities: Abilities) -> Message:
-    return {
-        "type": "function",
-        "id": _id(call.id, pen, abilities),
-        "function": pen.call(call.name, call.arguments, place),
-    }
+    function = pen.call(call.name, call.arguments, place)
+    if abilities.text_arguments:
+        function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
+    return {"type": "function", "id": _id(call.id, pen, abilities), "function": function}
 
 
 def _results(parts: Sequence[Part], pen: Pen, abilities: Abilities) -> Iterator[Message]:

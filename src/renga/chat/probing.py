@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from renga.chat.forms import FORMS, CallBegin, CallJson, Form, Reader
-from renga.chat.template import REFUSALS, ModelTemplate
+from renga.chat.forms import FORMS, CallBegin, CallEnd, CallJson, Form, Part, Reader, Tool
+from renga.chat.template import REFUSALS, THOUGHT_KEYS, ModelTemplate
 
 
 @dataclass(frozen=True)
@@ -30,78 +30,163 @@ class ThoughtMarks:
 
 @dataclass(frozen=True)
 class Forms:
-    """How a model writes what is not plain text; None where it cannot, or nobody here knows."""
+    """How a model writes what is not plain text; None where it cannot, or nobody here knows.
+
+    `ends` are the tokens, as text, that a template writes behind an answer: they end a turn.
+    """
 
     call: Form | None = None
     thought: ThoughtMarks | None = None
+    ends: tuple[str, ...] = ()
 
 
 _OPENED = re.compile(r"<(?P<tag>\w+)>\s*$")
 
-_NAME_ASKED, _ARGUMENTS = "look_outside", {"place": "Kyoto", "days": [1, 2]}
-_FUNCTION = {
-    "name": _NAME_ASKED,
-    "description": "Tells the weather.",
-    "parameters": {
-        "type": "object",
-        "properties": {"place": {"type": "string"}, "days": {"type": "array"}},
-    },
-}
+_NAMES = ("look_outside", "ask_around")
+_PLACE = "Kyoto"
+_ARGUMENTS = {"place": _PLACE, "days": [1, 2]}
+_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "Tells the weather.",
+            "parameters": {
+                "type": "object",
+                "properties": {"place": {"type": "string"}, "days": {"type": "array"}},
+            },
+        },
+    }
+    for name in _NAMES
+]
 _QUESTION = {"role": "user", "content": "How is it?"}
 _THOUGHT, _ANSWER = "It may rain.", "Fine."
 
 
 def forms_of(template: ModelTemplate, markers: Collection[str]) -> Forms:
     """The forms of a chat template, found by what it renders. `markers` are the added tokens."""
-    thought = None
-    if template.abilities.thinking:
-        thought = _shown_marks(template, markers) or _opened_marks(template, markers)
-    return Forms(_call_form(template) if template.abilities.tools else None, thought)
+    call = _call_form(template)
+    thought = _shown_marks(template, call, markers)
+    if thought is None and template.abilities.thinking:
+        thought = _opened_marks(template, markers)
+    return Forms(call, thought, _ends(template, call, markers))
 
 
 def _call_form(template: ModelTemplate) -> Form | None:
-    id_ = "abcdefghi" if template.abilities.short_ids else "toolu_0123456789abcdefghijklmn"
-    function = {"name": _NAME_ASKED, "arguments": _ARGUMENTS}
-    calls = [{"type": "function", "id": id_, "function": function}]
-    rendered = _rendered(
-        template,
-        _QUESTION,
-        {"role": "assistant", "content": "", "tool_calls": calls},
-        {"role": "tool", "content": "sunny", "tool_call_id": id_, "name": _NAME_ASKED},
-        tools=[{"type": "function", "function": _FUNCTION}],
-    )
-    return form_of(rendered, _NAME_ASKED, _ARGUMENTS)
+    """The form of its calls, with what the template says of it by the way."""
+    if not template.abilities.tools:
+        return None
+    rendered = _with_calls(template, _NAMES[0])
+    asked = _rendered(template, _QUESTION, tools=_TOOLS, answer=True)
+    form = form_of(rendered, _NAMES[0], _ARGUMENTS, behind=asked)
+    if form is None or not (template.abilities.definitions or form.prompt):
+        return None
+    both = _with_calls(template, *_NAMES)
+    parallel = form.parallel and _is_read(form, both, _NAMES[1])
+    spaced = json.dumps(_ARGUMENTS["days"]) in rendered.removeprefix(asked)
+    return replace(form, parallel=parallel, spaced=spaced)
 
 
-def form_of(rendered: str, name: str, arguments: dict[str, Any]) -> Form | None:
-    """The form in which a chat template wrote the call of `name` that stands in `rendered`."""
+def _with_calls(template: ModelTemplate, *names: str) -> str:
+    """What a template makes of a call of each of these tools, and of what came of them."""
+    way = template.abilities.way
+    message = way.message(*names, arguments=_ARGUMENTS)
+    results = [way.result(n, name) for n, name in enumerate(names)]
+    return _rendered(template, _QUESTION, message, *results, tools=_TOOLS)
+
+
+def form_of(
+    rendered: str, name: str, arguments: dict[str, Any], *, behind: str = ""
+) -> Form | None:
+    """The form in which a chat template wrote the call of `name` that stands in `rendered`.
+
+    The first that writes exactly what stands there, or else that reads it. `behind` is what stands
+    before the answer that has the call, for forms that know no mark.
+    """
+    tools = {name: Tool(name, {})}
+    readers = []
     for form in FORMS:
-        reader = Reader(form)
-        parts = reader.feed(rendered) + reader.finish(cut=True)
+        answer = rendered.removeprefix(behind) if form.bare else rendered
+        if form.bare and answer == rendered:
+            continue
+        reader = Reader(form, tools)
+        parts = reader.feed(answer) + reader.finish(cut=True)
         for i, part in enumerate(parts):
-            if part == CallBegin(name):
-                written = [p.json for p in parts[i:] if isinstance(p, CallJson)]
-                if json.loads("".join(written)) == arguments:
-                    return form
+            if part == CallBegin(name) and _arguments(parts[i + 1 :]) == arguments:
+                readers.append(form)
+    for form in readers:
+        if any(
+            replace(form, spaced=s).write([(name, arguments)]) in rendered for s in (False, True)
+        ):
+            return form
+    return readers[0] if readers else None
+
+
+def _is_read(form: Form, rendered: str, name: str) -> bool:
+    """Whether the form reads a call of that tool in what a template wrote."""
+    reader = Reader(form, {one: Tool(one, {}) for one in _NAMES})
+    return CallBegin(name) in reader.feed(rendered) + reader.finish(cut=True)
+
+
+def _arguments(parts: Sequence[Part]) -> Any:
+    """What the call was given whose first part stands before these; None where it broke off."""
+    written = ""
+    for part in parts:
+        if isinstance(part, CallJson):
+            written += part.json
+        elif part == CallEnd(whole=True):
+            return json.loads(written)
+        else:
+            break
     return None
 
 
-def _shown_marks(template: ModelTemplate, markers: Collection[str]) -> ThoughtMarks | None:
+def _ends(template: ModelTemplate, call: Form | None, markers: Collection[str]) -> tuple[str, ...]:
+    """The tokens that come behind an answer of text, and behind one of a call."""
+    answer = {"role": "assistant", "content": _ANSWER}
+    behind = _rendered(template, _QUESTION, answer, _QUESTION).partition(_ANSWER)[2]
+    found = [_leading(behind, markers)]
+    if call is not None:
+        rendered = _with_calls(template, _NAMES[0])
+        last = max(rendered.rfind(value) + len(value) for value in (_PLACE, "2]"))
+        called = rendered[last:].lstrip(" \n]}")
+        closed = call.end or call.shape.end
+        found.append(_leading(called.partition(closed)[2] if closed else called, markers))
+    return tuple(dict.fromkeys(end for end in found if end))
+
+
+def _leading(text: str, markers: Collection[str]) -> str:
+    """The marker that `text` begins with, white space aside; the longest, or nothing."""
+    text = text.lstrip()
+    return max((one for one in markers if text.startswith(one)), key=len, default="")
+
+
+def _shown_marks(
+    template: ModelTemplate, call: Form | None, markers: Collection[str]
+) -> ThoughtMarks | None:
     """What stands around a thought, where a token of its own closes it and another opens it."""
     answer = {"role": "assistant", "content": _ANSWER}
-    text = _rendered(template, _QUESTION, answer | {"reasoning_content": _THOUGHT})
+    text = ""
+    for key in THOUGHT_KEYS:
+        if _THOUGHT not in text:
+            text = _rendered(template, _QUESTION, answer | {key: _THOUGHT})
     before, thought, after = text.partition(_THOUGHT)
     closing, answered, _ = after.partition(_ANSWER)
-    closers = [marker for marker in markers if marker in closing]
     openers = [marker for marker in markers if marker in before]
-    if not thought or not answered or len(closers) != 1 or not openers:
+    closer = _leading(closing, markers)
+    if not thought or not answered or not closer or not openers:
         return None
-    at = max(before.rfind(marker) for marker in openers)
+    asked = _rendered(template, _QUESTION, answer=True)
+    opening = before.removeprefix(asked) if before.startswith(asked) else ""
+    if not any(marker in opening for marker in openers):
+        opening = before[max(before.rfind(marker) for marker in openers) :]
+    if call is not None:
+        closing = closing.removesuffix(call.opening)
     # Of an answer that is not the last no template shows thinking that is not there.
     plain = _rendered(template, _QUESTION, answer, _QUESTION)
-    if any(before.startswith(marker, at) and marker in plain for marker in openers):
+    if opening.strip() in plain.replace(opening.strip() + closing.strip(), ""):
         return None
-    return ThoughtMarks(before[at:], closing, closers[0])
+    return ThoughtMarks(opening, closing, closer)
 
 
 def _opened_marks(template: ModelTemplate, markers: Collection[str]) -> ThoughtMarks | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from renga.caching import Position
-from renga.chat.messages import Pen, messages_of, strings_of, tools_of
+from renga.chat.messages import Pen, messages_of, strings_of, tools_of, with_tools_told
 from renga.chat.probing import forms_of
 from renga.chat.template import REFUSALS, Abilities, Message, ModelTemplate, Now
 from renga.chat.tokenizer import Tokenizer
@@ -95,6 +95,16 @@ class ChatTemplate:
         """What the template can express."""
         return self._template.abilities
 
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that the template ends an answer with."""
+        return tuple(self.tokenizer.markers[end] for end in self.forms.ends)
+
+    @property
+    def _knows_tools(self) -> bool:
+        """Whether tools can be told: by the template, or in the system text."""
+        return self.abilities.tools and (self.abilities.definitions or self.forms.call is not None)
+
     def read(self, prompt: Prompt) -> list[WrittenTurn]:
         """What the model reads of `prompt`, in the order in which the template writes it."""
         return written_turns(prompt, system_first=self.abilities.system_first)
@@ -102,8 +112,7 @@ class ChatTemplate:
     def conversation(self, prompt: Prompt) -> tuple[list[Message], list[Message]]:
         """Messages and tools as the template is given them, where nothing in them is a marker."""
         turns = _asked(self.read(prompt))
-        pen = Pen(self.tokenizer)
-        return messages_of(turns, pen, self.abilities), tools_of(turns, pen)
+        return self._given(turns, Pen(self.tokenizer))
 
     def text(self, prompt: Prompt) -> str:
         """The prompt as text. Raises InvalidRequest where the template cannot express it."""
@@ -150,7 +159,7 @@ class ChatTemplate:
     def _ask(self, turns: Sequence[WrittenTurn], prompt: Prompt) -> _Asked:
         """What the template is to write, without control tokens in it."""
         turns = _asked(turns)
-        if not self.abilities.tools:
+        if not self._knows_tools:
             _refuse_tools(turns)
         strings = list(strings_of(turns))
         written = "".join(text for _, text in strings)
@@ -162,14 +171,21 @@ class ChatTemplate:
         thinking = prompt.thinking is not None and prompt.thinking.type != "disabled"
         return _Asked(turns, written, Pen(self.tokenizer, breaker), prefilled, thinking)
 
+    def _given(self, turns: Sequence[WrittenTurn], pen: Pen) -> tuple[list[Message], list[Message]]:
+        """Messages and tools as the template is given them."""
+        messages, tools = messages_of(turns, pen, self.abilities), tools_of(turns, pen)
+        form = self.forms.call
+        if tools and form is not None and not self.abilities.definitions:
+            return with_tools_told(messages, tools, form.prompt), []
+        return messages, tools
+
     def _fill(self, asked: _Asked) -> str:
         """What the template makes of it."""
         pen = asked.pen
-        messages = messages_of(asked.turns, pen, self.abilities)
+        messages, tools = self._given(asked.turns, pen)
         if asked.prefilled:
             # The character that parts control tokens also marks the end of what is to be continued.
             messages[-1]["content"] += pen.breaker
-        tools = tools_of(asked.turns, pen)
         try:
             return self._template.render(
                 messages, tools, answer=not asked.prefilled, thinking=asked.thinking

@@ -33,11 +33,46 @@ _OPENED = re.compile(r"<think(ing)?>\s*$")
 
 
 @dataclass(frozen=True)
+class Way:
+    """A way to put calls into messages, of those that templates differ in: see `Abilities`."""
+
+    short_ids: bool = False
+    text_arguments: bool = False
+    no_content: bool = False
+
+    def message(
+        self, *names: str, arguments: Message | None = None, content: str = "", **fields: str
+    ) -> Message:
+        """An answer with a call of each of the tools."""
+        given: Any = arguments or {"place": _VALUE}
+        given = json.dumps(given) if self.text_arguments else given
+        calls = [
+            {"type": "function", "id": self._id(n), "function": {"name": name, "arguments": given}}
+            for n, name in enumerate(names or [_NAME])
+        ]
+        said = None if self.no_content and not content else content
+        return {"role": "assistant", "content": said, "tool_calls": calls, **fields}
+
+    def result(self, number: int = 0, name: str = "look_outside") -> Message:
+        """What came of the call of that number in a message."""
+        return _said("tool", _RESULT) | {"tool_call_id": self._id(number), "name": name}
+
+    def _id(self, number: int) -> str:
+        long = f"toolu_0123456789abcdefghijklm{number}"
+        return f"abcdefgh{number}" if self.short_ids else long
+
+
+@dataclass(frozen=True)
 class Abilities:
     """What a template can express.
 
     Attributes:
-        tools: definitions of tools, calls and results are all shown.
+        tools: calls of tools and their results are shown.
+        definitions: the tools themselves are shown, too.
+        text_arguments: arguments of calls are taken as JSON text alone.
+        no_content: a message of calls alone is one without content, not with an empty one.
+        thought_key: what of a message holds its thinking.
+        thought_or_text: beside a call there is room for one of the two alone.
         system_first: the system text stands before the tools.
         system_inside: a system message in mid-conversation stays where it is.
         user_after_results: the user may say something right behind the results of tools.
@@ -47,12 +82,22 @@ class Abilities:
     """
 
     tools: bool
+    definitions: bool
+    text_arguments: bool
+    no_content: bool
+    thought_key: str
+    thought_or_text: bool
     system_first: bool
     system_inside: bool
     user_after_results: bool
     short_ids: bool
     thinking: bool
     begins_thinking: bool
+
+    @property
+    def way(self) -> Way:
+        """How calls are put into its messages."""
+        return Way(self.short_ids, self.text_arguments, self.no_content)
 
 
 class ModelTemplate:
@@ -92,12 +137,13 @@ class ModelTemplate:
 
 # --- what it can express --------------------------------------------------------------------------
 
-_SYSTEM, _QUESTION, _LATER = "Answer shortly.", "How is it?", "And now?"
-_RESULT, _VALUE = "sunny", "Kyoto"
+_SYSTEM, _QUESTION, _LATER, _FINE = "Answer shortly.", "How is it?", "And now?", "Fine."
+_RESULT, _VALUE, _NAME, _THOUGHT = "sunny", "Kyoto", "look_outside", "It may rain."
+THOUGHT_KEYS: Final = ("reasoning_content", "thinking", "reasoning")
 _TOOL: Final = {
     "type": "function",
     "function": {
-        "name": "look_outside",
+        "name": _NAME,
         "description": "Tells the weather.",
         "parameters": {
             "type": "object",
@@ -106,7 +152,6 @@ _TOOL: Final = {
         },
     },
 }
-_LONG_ID, _SHORT_ID = "toolu_0123456789abcdefghijklmn", "abcdefghi"
 
 
 def _probe(template: ModelTemplate) -> Abilities:
@@ -116,25 +161,29 @@ def _probe(template: ModelTemplate) -> Abilities:
         except REFUSALS:
             return ""
 
-    def with_call(id_: str, *behind: Message) -> str:
-        """The text, where all of a tool, a call and its result is in it."""
-        text = shown(_said("user", _QUESTION), *_called(id_), *behind, tools=[_TOOL])
-        whole = all(part in text for part in ("look_outside", "A town.", _VALUE, _RESULT))
-        return text if whole else ""
-
     system, question = _said("system", _SYSTEM), _said("user", _QUESTION)
     head = shown(system, question, tools=[_TOOL])
-    fine, later = _said("assistant", "Fine."), _said("user", _LATER)
+    fine, later = _said("assistant", _FINE), _said("user", _LATER)
     inside = shown(question, fine, later, system, fine, question)
     thoughtful, plain = shown(question, thinking=True), shown(question)
-    short_ids = with_call(_LONG_ID) == "" != with_call(_SHORT_ID)
-    id_ = _SHORT_ID if short_ids else _LONG_ID
+    way = _way_to_call(lambda *messages: shown(question, *messages, tools=[_TOOL])) or Way()
+    called = way.message(), way.result()
+    with_call = shown(question, *called, tools=[_TOOL])
+    key = _thought_key(lambda *messages: shown(question, *messages, tools=[_TOOL]), way)
+    both = way.message(content=_FINE, **{key: _THOUGHT}), way.result()
     return Abilities(
-        tools=with_call(id_) != "",
-        system_first=-1 < head.find(_SYSTEM) < head.find("look_outside"),
+        tools=_VALUE in with_call and _RESULT in with_call,
+        definitions="A town." in with_call,
+        text_arguments=way.text_arguments,
+        no_content=way.no_content,
+        thought_key=key,
+        thought_or_text=with_call != "" == shown(question, *both, tools=[_TOOL]),
+        # Tools that are told in the system text stand at its end.
+        system_first=-1 < head.find(_SYSTEM) < head.find("A town.")
+        or "A town." not in with_call != "",
         system_inside=-1 < inside.find(_LATER) < inside.find(_SYSTEM),
-        user_after_results=_LATER in with_call(id_, _said("user", _LATER)),
-        short_ids=short_ids,
+        user_after_results=_LATER in shown(question, *called, later, tools=[_TOOL]),
+        short_ids=way.short_ids,
         thinking=thoughtful != plain or _OPENED.search(plain) is not None,
         begins_thinking=len(thoughtful) > len(plain) > 0
         and thoughtful.startswith(plain)
@@ -142,18 +191,34 @@ def _probe(template: ModelTemplate) -> Abilities:
     )
 
 
+def _way_to_call(shown: Callable[..., str]) -> Way | None:
+    """The first way in which calls and results are shown; without content where that says less."""
+    for short, text in ((False, False), (True, False), (False, True), (True, True)):
+        way, bare = Way(short, text), Way(short, text, no_content=True)
+        full, empty = shown(way.message(), way.result()), shown(bare.message(), bare.result())
+        if _is_called(empty) and not _is_called(full):
+            return bare
+        if _is_called(full):
+            # Some write an answer of its own for an empty text, and no such for none.
+            shorter = _is_called(empty) and len(empty) < len(full) and "None" not in empty
+            return bare if shorter else way
+    return None
+
+
+def _is_called(text: str) -> bool:
+    return _VALUE in text and _RESULT in text and '\\"' not in text
+
+
+def _thought_key(shown: Callable[..., str], way: Way) -> str:
+    """Under which key thinking is shown beside a call, in the words of the templates."""
+    for key in THOUGHT_KEYS:
+        if _THOUGHT in shown(way.message(**{key: _THOUGHT}), way.result()):
+            return key
+    return THOUGHT_KEYS[0]
+
+
 def _said(role: str, content: str) -> Message:
     return {"role": role, "content": content}
-
-
-def _called(id_: str) -> list[Message]:
-    """A call and its result."""
-    call = {"name": "look_outside", "arguments": {"place": _VALUE}}
-    return [
-        _said("assistant", "")
-        | {"tool_calls": [{"type": "function", "id": id_, "function": call}]},
-        _said("tool", _RESULT) | {"tool_call_id": id_, "name": "look_outside"},
-    ]
 
 
 # --- how it is set up -----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
-from renga.chat.forms import CallBegin, CallEnd, CallJson, Form, Part, Reader, Text
+from renga.chat.forms import CallBegin, CallEnd, CallJson, Form, Part, Reader, Text, Tool
 from renga.events import (
     BlockDelta,
     BlockStart,
@@ -42,8 +42,9 @@ _OWN_ENDS: Collection[StopReason] = ("end_turn", "stop_sequence")
 class Writer:
     """One answer's content as events. `form` is None where no call is expected.
 
-    `toolsets` has the set of each tool that is a member of one; `begun` is whether the caller wrote
-    the beginning of the answer. Indices of blocks begin at 0.
+    `tools` are those that may be called, for forms whose reader must know them; `toolsets` has the
+    set of each tool that is a member of one; `begun` is whether the caller wrote the beginning of
+    the answer. Indices of blocks begin at 0.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Writer:
         form: Form | None = None,
         toolsets: Mapping[str, str] | None = None,
         *,
+        tools: Mapping[str, Tool] | None = None,
         begun: bool = False,
     ) -> None:
         self.called = False
         """Whether a call was written, or began to be."""
         self._ids = ids
-        self._reader = Reader(form, begun=begun)
+        self._reader = Reader(form, tools, begun=begun)
         self._toolsets = toolsets or {}
         self._index = 0
         self._open: Kind | None = None
