@@ -33,7 +33,7 @@ def _reference(config: dict[str, Any], weights: dict[str, np.ndarray], **extra: 
     return model
 
 
-class _Stateful:
+class Stateful:
     """The compiled graph, fed as exported models are."""
 
     def __init__(self, model: ov.Model, properties: dict[str, str] | None = None) -> None:
@@ -59,7 +59,7 @@ def test_logits_equal_those_of_transformers_also_over_two_calls(config):
     ids = np.random.default_rng(0).integers(0, config["vocab_size"], (2, 50))
     with torch.no_grad():
         expected = _reference(config, weights)(torch.from_numpy(ids)).logits.numpy()
-    graph = _Stateful(build(config, weights, weight_bits=None))
+    graph = Stateful(build(config, weights, weight_bits=None))
     places = np.tile(np.arange(50), (2, 1))
     first = graph.run(ids[:, :30], np.ones((2, 30), np.int64), places[:, :30])
     second = graph.run(ids[:, 30:], np.ones((2, 50), np.int64), places[:, 30:])
@@ -81,7 +81,7 @@ def test_heads_are_normed_where_the_checkpoint_has_such_norms():
     ids = random.integers(0, 600, (1, 40))
     with torch.no_grad():
         expected = reference(torch.from_numpy(ids)).logits.numpy()
-    graph = _Stateful(build(GROUPED, weights, weight_bits=None))
+    graph = Stateful(build(GROUPED, weights, weight_bits=None))
     got = graph.run(ids, np.ones((1, 40), np.int64), np.arange(40)[None])
     assert np.abs(got - expected).max() < 2e-3 * np.abs(expected).max()
 
@@ -92,9 +92,9 @@ def test_padding_on_the_left_changes_nothing():
     mask = np.ones((2, 20), np.int64)
     mask[1, :7] = 0
     places = np.maximum(mask.cumsum(axis=1) - 1, 0)
-    graph = _Stateful(build(GROUPED, weights, weight_bits=None))
+    graph = Stateful(build(GROUPED, weights, weight_bits=None))
     padded = graph.run(ids, mask, places)[1, 7:]
-    alone = _Stateful(build(GROUPED, weights, weight_bits=None))
+    alone = Stateful(build(GROUPED, weights, weight_bits=None))
     expected = alone.run(ids[1:, 7:], np.ones((1, 13), np.int64), np.arange(13)[None])[0]
     assert np.abs(padded - expected).max() < 2e-3 * np.abs(expected).max()
 
@@ -110,7 +110,7 @@ def test_biases_of_a_checkpoint_are_added():
     ids = random.integers(0, 600, (1, 20))
     with torch.no_grad():
         expected = _reference(config, weights)(torch.from_numpy(ids)).logits.numpy()
-    graph = _Stateful(build(config, weights, weight_bits=None))
+    graph = Stateful(build(config, weights, weight_bits=None))
     got = graph.run(ids, np.ones((1, 20), np.int64), np.arange(20)[None])
     assert np.abs(got - expected).max() < 2e-3 * np.abs(expected).max()
 
@@ -128,7 +128,7 @@ def test_int8_computes_with_weights_rounded_to_127_steps_a_row():
     with torch.no_grad():
         expected = _reference(CONFIG, rounded)(torch.from_numpy(ids)).logits.numpy()
     properties = {**EXACT, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
-    graph = _Stateful(build(CONFIG, weights, weight_bits=8), properties)
+    graph = Stateful(build(CONFIG, weights, weight_bits=8), properties)
     got = graph.run(ids, np.ones((1, 40), np.int64), np.arange(40)[None])
     assert np.abs(got - expected).max() < 2e-3 * np.abs(expected).max()
 

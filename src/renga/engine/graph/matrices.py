@@ -15,8 +15,8 @@ from renga.engine.checkpoint import CheckpointError, Matrix, Tensor
 
 Precision = Literal[8, "stored"] | None
 
-# Elements that are read at once: 32 MB in float32.
-_BLOCK = 8 * 1024 * 1024
+# Elements that are read at once: 4 MB in float32, and as much again for each step of rounding.
+_BLOCK = 1024 * 1024
 
 # Where a model's text has its tensors: alone, or as a part of a model that also sees.
 _PLACES = ("model.", "language_model.model.", "model.language_model.")
@@ -55,6 +55,7 @@ class Matrices:
     def vector(self, name: str, size: int, offset: float = 0.0) -> np.ndarray:
         """The float32 vector of that name, with `offset` added to each value."""
         value = np.asarray(self._find(self._place + name, (size,))[:], dtype=np.float32)
+        _check_finite(value)
         self._note(value.size)
         return value + np.float32(offset)
 
@@ -134,8 +135,7 @@ class Matrices:
             step = max(1, _BLOCK // columns)
             for first in range(0, rows, step):
                 block = np.asarray(part[first : first + step], dtype=np.float32)
-                if not np.isfinite(block).all():
-                    raise CheckpointError("a weight of the checkpoint is not a finite number")
+                _check_finite(block)
                 yield begin + first, block
                 self._note(block.size)
             begin += rows
@@ -152,3 +152,8 @@ class Matrices:
             raise CheckpointError(f"tensor {name!r} is {value.shape}; the config asks for {size}")
         self._used.add(name)
         return value
+
+
+def _check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise CheckpointError("a weight of the checkpoint is not a finite number")
