@@ -13,6 +13,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health, refuse
@@ -25,9 +26,9 @@ from renga.backends.local import (
     short_count,
     usage_of,
 )
+from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by
 from renga.chat.render import ChatTemplate
-from renga.chat.schema import ToolGrammars
 from renga.config import BackendConfig
 from renga.conversation import is_prefilled
 from renga.engine.client import EngineDied, EngineOverloaded, EngineStartError
@@ -40,20 +41,28 @@ from renga.llamacpp.answer import Event as EngineEvent
 from renga.llamacpp.asking import Ask, Draw, Prompt, Said, Thinking
 from renga.llamacpp.grammar import as_lark
 from renga.llamacpp.memory import Plan, settings_of
+from renga.llamacpp.pictures import APART, Pictures
 from renga.llamacpp.server import LlamacppServer, Refused, TooLong
 from renga.llamacpp.tokenizer import GgufTokenizer
 from renga.machine import Machine
+from renga.media.documents import Documents
+from renga.media.walking import Medium, changed, has_media
 from renga.models.find import Sampling
 from renga.models.gguf import CONTROL, GgufModel, find_gguf
 from renga.models.locate import locate
 from renga.types import (
     MAX_OUTPUT_TOKENS,
+    Base64Image,
+    ImageParam,
     Likelihood,
     MessagesRequest,
     ScoreRequest,
+    TextParam,
     TunedRequest,
 )
 from renga.types import Prompt as Request
+
+Asked = TypeVar("Asked", bound=Request)
 
 # A GGUF says nothing of how its tokens are drawn; llama.cpp's own custom is far from the API's.
 OWN_SAMPLING = Sampling()
@@ -61,9 +70,13 @@ OWN_SAMPLING = Sampling()
 
 @dataclass(frozen=True)
 class Read:
-    """A request as llama.cpp takes it. `cache` are its breakpoints, in order."""
+    """A request as llama.cpp takes it: `prompt` has `tokens` of them, images included.
 
-    tokens: list[int]
+    `cache` are its breakpoints, in order.
+    """
+
+    prompt: Prompt
+    tokens: int
     demand: Demand
     thinking: Thinking | None
     cache: list[Breakpoint]
@@ -94,6 +107,8 @@ class LlamacppBackend:
         self._plan: Plan | None = None
         self._texts: dict[int, str] = {}
         self._grammars = ToolGrammars()
+        self._pictures: Pictures | None = None
+        self._documents = Documents()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -105,6 +120,7 @@ class LlamacppBackend:
             structured_output=True,
             prompt_caching=True,
             tools=forms.call is not None,
+            images=self._pictures is not None,
             documents=True,
             thinking=frozenset(("enabled", "adaptive", "disabled") if thinks else ("disabled",)),
             efforts=frozenset(EFFORTS) if thinks else frozenset(),
@@ -117,7 +133,9 @@ class LlamacppBackend:
             model = await asyncio.to_thread(self._find)
             settings, self._plan = settings_of(self._config, model, self._machine)
             self.server = await LlamacppServer.start(settings, waiting=self._config.max_waiting)
-            tokenizer = GgufTokenizer(self.server, model.vocab, model.markers)
+            if self.server.facts.sees:
+                self._pictures = Pictures(self.server.image_tokens)
+            tokenizer = GgufTokenizer(self.server, model.vocab, model.markers, self._pictures)
             self._template = await asyncio.to_thread(_template, model, tokenizer)
         except EngineStartError as error:
             await self.aclose()
@@ -138,6 +156,7 @@ class LlamacppBackend:
         try:
             if server is not None:
                 await server.aclose()
+            await self._documents.aclose()
         finally:
             self._machine.release(self.name)
 
@@ -157,15 +176,15 @@ class LlamacppBackend:
 
     async def count_tokens(self, request: Request) -> int:
         with self._asking(count=False):
-            return len((await asyncio.to_thread(self._read, request)).tokens)
+            return (await self._prepare(request)).tokens
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The model's answer."""
         server = self._running()
         with self._asking(count=False):
-            read = await asyncio.to_thread(self._read, request)
-        if len(read.tokens) >= server.facts.window:
-            raise self._too_long(len(read.tokens))
+            read = await self._prepare(request)
+        if read.tokens >= server.facts.window:
+            raise self._too_long(read.tokens)
         answer = Answer(self.name, self._ids, read.demand, None)
         ask = self._ask(request, attempt, read)
         with self._asking():
@@ -201,7 +220,24 @@ class LlamacppBackend:
         finally:
             self.open_streams -= count
 
-    def _read(self, request: Request) -> Read:
+    async def _prepare(self, request: Asked) -> Read:
+        """What llama.cpp is given of `request`, made beside the event loop."""
+        data: dict[str, str] = {}
+        pictures = self._pictures
+        if pictures is not None and has_media(request):
+
+            async def put(path: str, block: Medium) -> Medium | TextParam:
+                if not isinstance(block, ImageParam) or not isinstance(block.source, Base64Image):
+                    return block
+                seen = await self._documents.pixels_of(block.source, path)
+                mark, image = await pictures.add(seen.width, seen.height, seen.pixels)
+                data[mark] = image
+                return TextParam(text=mark, cache_control=block.cache_control)
+
+            request = await changed(request, put)
+        return await asyncio.to_thread(self._read, request, data)
+
+    def _read(self, request: Request, data: dict[str, str]) -> Read:
         template = self._loaded_template()
         demand = demand_of(request, template, self._grammars)
         cache: list[Breakpoint] = []
@@ -210,9 +246,32 @@ class LlamacppBackend:
             tokens, cache = read_with_breakpoints(template, demand.prompt, least)
         else:
             tokens = template.tokens(demand.prompt)
-        tokens = opened_by(tokens, demand, template)
-        thinking = _thinking_of(tokens, demand, template, self._running().facts.window)
-        return Read(tokens, demand, thinking, cache)
+        opened = opened_by(tokens, demand, template)
+        thinking = _thinking_of(opened, demand, template, self._running().facts.window)
+        if not data:
+            return Read(Prompt(tokens=opened), len(opened), demand, thinking, cache)
+        text = self._text_of(demand, template, opens=len(opened) > len(tokens))
+        prompt = self._pictured(text, data)
+        return Read(prompt, len(template.tokenizer.encode(text)), demand, thinking, cache)
+
+    def _text_of(self, demand: Demand, template: ChatTemplate, *, opens: bool) -> str:
+        """A prompt with images as text, of which llama.cpp makes tokens itself."""
+        measured = template.measure(demand.prompt, template.read(demand.prompt), [])
+        text = measured.text
+        if measured.breaker is not None:
+            text = text.replace(measured.breaker, APART)
+        marks = template.forms.thought
+        if opens:
+            text += marks.opening if marks is not None and demand.thinks else demand.opening
+        return text
+
+    def _pictured(self, text: str, data: dict[str, str]) -> Prompt:
+        assert self._pictures is not None, "images were put there by it"
+        assert self.model is not None, "the model is there while its server runs"
+        bos = self.model.special.get("bos_token")
+        if self.model.begins_with_bos and bos:
+            text = text.removeprefix(bos)  # llama.cpp writes it itself
+        return self._pictures.prompt(text, data, self._running().facts.media)
 
     def _ask(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Ask:
         drawn = sampling_of(request, OWN_SAMPLING)
@@ -221,7 +280,7 @@ class LlamacppBackend:
         grammar = demand.grammar
         return Ask(
             workspace=attempt.workspace,
-            prompt=Prompt(tokens=read.tokens),
+            prompt=read.prompt,
             most=request.max_tokens,
             draw=Draw(
                 temperature=drawn.temperature,
@@ -235,7 +294,8 @@ class LlamacppBackend:
             trigger=None if demand.trigger is None else texts[demand.trigger],
             quiet=None if demand.quiet is None else texts[demand.quiet],
             thinking=read.thinking,
-            shown=_shown(demand, read.thinking),
+            shown=[texts[id_] for id_ in demand.shown if id_ in texts]
+            + ([read.thinking.marker] if read.thinking is not None else []),
             cache=read.cache,
             lane=lane_of(attempt),
         )
@@ -297,18 +357,12 @@ def _thinking_of(
     opening = template.tokenizer.encode(marks.opening)
     if tokens[-len(opening) :] != opening or is_prefilled(demand.prompt):
         return None
+    closing = marks.closing + demand.opening
     budget = 0
     if demand.thinks and isinstance(demand.prompt, MessagesRequest):
-        closing = len(template.tokenizer.encode(marks.closing))
-        budget = max(0, budget_of(demand.prompt, window - len(tokens)) - closing)
-    return Thinking(marks.closing, marks.marker, budget)
-
-
-def _shown(demand: Demand, thinking: Thinking | None) -> tuple[str, ...]:
-    """Tokens that llama.cpp is to write out, though its vocabulary may call them control tokens."""
-    calls = (demand.form.begin, demand.form.end) if demand.form is not None else ()
-    thought = (thinking.marker,) if thinking is not None else ()
-    return tuple(text for text in (*calls, *thought) if text)
+        end = len(template.tokenizer.encode(closing))
+        budget = max(0, budget_of(demand.prompt, window - len(tokens)) - end)
+    return Thinking(closing, marks.marker, budget)
 
 
 def _mend(reason: str) -> str:

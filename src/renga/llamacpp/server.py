@@ -90,6 +90,7 @@ class LlamacppServer:
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._folder: Path | None = None
+        self._bare: int | None = None  # tokens of a message without anything in it
 
     @classmethod
     async def start(cls, settings: ServerSettings, *, waiting: int) -> "LlamacppServer":
@@ -181,6 +182,18 @@ class LlamacppServer:
             (one["id"], piece.encode() if isinstance(piece := one["piece"], str) else bytes(piece))
             for one in found["tokens"]
         ]
+
+    async def image_tokens(self, data: str) -> int:
+        """How many tokens an image takes, which is given in base64. Raises Refused."""
+        if self._bare is None:
+            self._bare = await self._chat_tokens({"type": "text", "text": ""})
+        url = {"url": f"data:image/x-portable-pixmap;base64,{data}"}
+        return await self._chat_tokens({"type": "image_url", "image_url": url}) - self._bare
+
+    async def _chat_tokens(self, part: dict[str, Any]) -> int:
+        body = {"messages": [{"role": "user", "content": [part]}]}
+        found = await self._ask("/v1/chat/completions/input_tokens", body)
+        return int(found["input_tokens"])
 
     async def busy(self) -> int:
         """How many slots compute now."""

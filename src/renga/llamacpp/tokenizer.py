@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from renga.chat.tokenizer import Tokenizer
+from renga.llamacpp.pictures import Pictures
 from renga.llamacpp.server import LlamacppServer
 
 T = TypeVar("T")
@@ -21,10 +22,19 @@ _WAIT_SECONDS = 120.0
 
 
 class GgufTokenizer(Tokenizer):
-    """The tokenizer of a running model. To be used from threads other than the event loop's."""
+    """The tokenizer of a running model. To be used from threads other than the event loop's.
 
-    def __init__(self, server: LlamacppServer, size: int, markers: Mapping[str, int]) -> None:
-        self._server, self._size = server, size
+    An image's mark is as many tokens as the image, each of them the first one of the vocabulary.
+    """
+
+    def __init__(
+        self,
+        server: LlamacppServer,
+        size: int,
+        markers: Mapping[str, int],
+        pictures: Pictures | None = None,
+    ) -> None:
+        self._server, self._size, self._pictures = server, size, pictures
         self._loop = asyncio.get_running_loop()
         self._know(markers)
 
@@ -36,6 +46,25 @@ class GgufTokenizer(Tokenizer):
         return [match.end() for match in _WORD.finditer(text)]
 
     def _placed(self, text: str) -> tuple[list[int], list[int]]:
+        if self._pictures is None:
+            return self._placed_text(text)
+        ids: list[int] = []
+        begins: list[int] = []
+        at = 0
+        for part, size in self._pictures.parts(text):
+            found = ([0] * size, [0] * size) if size else self._placed_text(part)
+            ids += found[0]
+            begins += (at + begin for begin in found[1])
+            at += len(part)
+        return ids, begins
+
+    def _ids(self, text: str) -> list[int]:
+        if self._pictures is None:
+            return self._text_ids(text)
+        parts = self._pictures.parts(text)
+        return [id_ for part, size in parts for id_ in ([0] * size or self._text_ids(part))]
+
+    def _placed_text(self, text: str) -> tuple[list[int], list[int]]:
         if not text:
             return [], []
         pieces = self._wait(self._server.pieces(text))
@@ -47,7 +76,7 @@ class GgufTokenizer(Tokenizer):
             return ids, [len(text)] * len(ids)
         return ids, _starts(text, [len(piece) for _, piece in pieces], ahead)
 
-    def _ids(self, text: str) -> list[int]:
+    def _text_ids(self, text: str) -> list[int]:
         return self._wait(self._server.tokens(text)) if text else []
 
     def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
