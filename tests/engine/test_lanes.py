@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from renga.engine.blocks import BLOCK_SIZE, BlockPool
 from renga.engine.messages import EngineSettings, Lane
-from renga.engine.pace import StepBudget
 from renga.engine.scheduler import Scheduler
 from renga.engine.sequence import Piece, Sequence
 from tests.engine.bench import STEP_TOKENS, Bench, breakpoints
@@ -156,25 +155,6 @@ def test_prompts_of_the_batch_lane_are_cut_to_the_target_time_though_nothing_str
     bench.submit([1] * 600, 5, "b", "batch")
     counts = [piece.count for _ in range(4) for piece in bench.step()]
     assert counts == [BLOCK_SIZE] * 4
-
-
-def test_what_decodes_cost_is_not_taken_for_the_cost_of_prompt_tokens():
-    budget = StepBudget(256, 0.05)
-    budget.learn(prompt_tokens=0, decodes=16, seconds=0.04)
-    budget.learn(prompt_tokens=64, decodes=16, seconds=0.04 + 64 * 0.0005)
-    assert budget.room(1, timed=True) == pytest.approx(100, abs=1)
-    assert budget.room(16, timed=True) == BLOCK_SIZE
-    assert budget.room(16, timed=False) == 240
-    assert budget.room(16, timed=False, part=4) == 48
-
-
-def test_a_prompt_with_a_long_context_takes_smaller_steps_though_nothing_streams():
-    budget = StepBudget(256, 0.4)
-    budget.learn(prompt_tokens=256, decodes=0, seconds=16.0)
-    assert budget.room(0, timed=False) == BLOCK_SIZE
-    budget.learn(prompt_tokens=BLOCK_SIZE, decodes=0, seconds=BLOCK_SIZE * 0.001)
-    budget.learn(prompt_tokens=BLOCK_SIZE, decodes=0, seconds=BLOCK_SIZE * 0.001)
-    assert BLOCK_SIZE < budget.room(0, timed=False) < 256
 
 
 @pytest.mark.parametrize("max_running", [2, 4])

@@ -1,9 +1,13 @@
 """How long things take, learned from what they took: prompt tokens for a step, places in a queue.
 
-Pure arithmetic over seconds that others measured. It knows neither sequences nor blocks.
+Owns the rule that a step keeps its target time however deep in a prompt it is: a token behind
+100,000 others costs many times what the first one does, so steps have fewer of them. Pure
+arithmetic over seconds that others measured. It knows neither sequences nor blocks.
 """
 
+import math
 from collections import deque
+from dataclasses import dataclass
 
 from renga.engine.blocks import BLOCK_SIZE
 
@@ -15,10 +19,105 @@ _BATCH_CREDIT = 1.0
 # A step that no stream waits for may take so many times the target: whoever comes meanwhile waits
 # for it, and with a long context the same tokens take ever longer.
 _PATIENCE = 5
+# Before a deep prompt was seen: a token costs twice as much behind so many others.
+_FIRST_BACK = 1 / 4096
+# Half of each error is learned from, and of none more than a factor of seven: a step that took
+# long because the machine did something else says little.
+_LEARNING = 0.5
+_LARGEST_ERROR = 2.0
+_LEAST_SECONDS = 1e-9  # a clock may stand still
 # A retry sooner than this would only come back; one later than this nobody waits for.
 _RETRY_FLOOR, _RETRY_CEILING = 1.0, 60.0
 # How many ends the pace is taken over: enough that some which come at once do not mislead.
 _ENDS = 64
+
+
+@dataclass(slots=True)
+class PromptWork:
+    """Prompt tokens that a step computes, and how many tokens each of them looks back at.
+
+    `reads` counts pairs: a piece of n tokens behind c others looks back n * c + n * n / 2 times.
+    """
+
+    tokens: int = 0
+    reads: float = 0.0
+
+    def add(self, tokens: int, depth: int) -> None:
+        """A piece of so many tokens behind `depth` others."""
+        self.tokens += tokens
+        self.reads += tokens * (depth + tokens / 2)
+
+
+class TokenCost:
+    """What a prompt token costs: `token + back * d` seconds behind d others.
+
+    Every token goes through the same weights, and looks back at all before it: behind 40,000 tokens
+    a small model does little else. Both parts are learned from steps, in logarithms, each by its
+    share of the cost (normalised least mean squares): so prompts without a past, which say nothing
+    about looking back, leave that as it was, and deep ones leave the other.
+    """
+
+    def __init__(self) -> None:
+        self._token = 0.0
+        self._back = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether a step was seen."""
+        return self._token > 0
+
+    def learn(self, work: PromptWork, seconds: float) -> None:
+        """A step's prompt tokens, at least one, took so long."""
+        each, depth = max(seconds, _LEAST_SECONDS) / work.tokens, work.reads / work.tokens
+        if not self.known:
+            self._token = each / (1 + _FIRST_BACK * depth)
+            self._back = self._token * _FIRST_BACK
+            return
+        thought = self._token + self._back * depth
+        error = min(max(math.log(each / thought), -_LARGEST_ERROR), _LARGEST_ERROR)
+        share = self._token / thought
+        error *= _LEARNING / (share**2 + (1 - share) ** 2)
+        self._token *= math.exp(error * share)
+        self._back *= math.exp(error * (1 - share))
+
+    def fits(self, seconds: float, depth: int) -> int:
+        """How many tokens behind `depth` others take so long: the root of a quadratic."""
+        linear = self._token + self._back * depth
+        return int(2 * seconds / (linear + math.sqrt(linear**2 + 2 * self._back * seconds)))
+
+    def of(self, work: PromptWork) -> float:
+        """The seconds that `work` takes."""
+        return self._token * work.tokens + self._back * work.reads
+
+
+class Room:
+    """What a step has for prompts: so many tokens, in so many seconds (None: however long).
+
+    `used` is what is in the step already, of other rooms too; it grows here. Whatever is left, a
+    step has a block for prompts, and the first piece here may have `least` tokens.
+    """
+
+    def __init__(
+        self, tokens: int, seconds: float | None, cost: TokenCost, used: PromptWork, least: int
+    ) -> None:
+        self._tokens = tokens
+        self._seconds = seconds
+        self._cost = cost
+        self._used = used
+        self._least = least
+
+    def fits(self, depth: int) -> int:
+        """Tokens of a piece behind `depth` others."""
+        room = self._tokens - self._used.tokens
+        if self._seconds is not None:
+            left = self._seconds - self._cost.of(self._used)
+            room = min(room, self._cost.fits(left, depth)) if left > 0 else 0
+        return max(room, BLOCK_SIZE - self._used.tokens, self._least)
+
+    def take(self, tokens: int, depth: int) -> None:
+        """A piece of so many tokens behind `depth` others is in the step."""
+        self._used.add(tokens, depth)
+        self._least = 0
 
 
 class StepBudget:
@@ -31,32 +130,30 @@ class StepBudget:
     def __init__(self, tokens: int, seconds: float) -> None:
         self._tokens = max(tokens, BLOCK_SIZE)
         self._seconds = seconds
-        self._token_seconds = 0.0
+        self._cost = TokenCost()
         self._decode_seconds: dict[int, float] = {}
 
-    def learn(self, prompt_tokens: int, decodes: int, seconds: float) -> None:
-        """A step computed so many prompt tokens beside so many decodes in that time."""
-        if not prompt_tokens and decodes:
+    def learn(self, prompts: PromptWork, decodes: int, seconds: float) -> None:
+        """A step computed so much of prompts beside so many decodes in that time."""
+        if not prompts.tokens and decodes:
             known = self._decode_seconds.get(decodes.bit_length(), seconds)
             self._decode_seconds[decodes.bit_length()] = known + (seconds - known) / 4
-        elif prompt_tokens >= BLOCK_SIZE:
-            rest = max(seconds - self._seconds_of(decodes), seconds / 10)
-            # Half the past: the cost follows the context, which grows by every chunk.
-            known = self._token_seconds or rest / prompt_tokens
-            self._token_seconds = (known + rest / prompt_tokens) / 2
+        elif prompts.tokens >= BLOCK_SIZE:
+            self._cost.learn(prompts, max(seconds - self._seconds_of(decodes), seconds / 10))
 
-    def room(self, decodes: int, *, timed: bool, part: int = 1) -> int:
-        """Prompt tokens for the next step, at least a block.
+    def room(
+        self, decodes: int, used: PromptWork, *, least: int, timed: bool, part: int = 1
+    ) -> Room:
+        """The room for prompts in the next step, beside what is `used` of it; see `Room`.
 
         `timed` keeps the step within the target time, else it may take several times as long; a
         `part` of n takes an nth of the tokens.
         """
-        room = self._tokens // part - decodes
-        if self._token_seconds:
-            seconds = self._seconds if timed else self._seconds * _PATIENCE
-            left = seconds - self._seconds_of(decodes)
-            room = min(room, int(left / self._token_seconds))
-        return max(room, BLOCK_SIZE)
+        left = None
+        if self._cost.known:
+            target = self._seconds if timed else self._seconds * _PATIENCE
+            left = target - self._seconds_of(decodes)
+        return Room(self._tokens // part - decodes, left, self._cost, used, least)
 
     def _seconds_of(self, decodes: int) -> float:
         """What so many decodes take, or the next smaller magnitude that is known."""

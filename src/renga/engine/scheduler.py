@@ -2,7 +2,8 @@
 
 Owned rules:
 - a step is every decode of a running sequence plus prefill up to a budget of tokens, which shrinks
-  while streams run so that a step keeps its target time, however slow model and context are;
+  while streams run so that a step keeps its target time, however slow the model and deep the
+  context;
 - a decode computes every known token that is missing, and guesses ahead where blocks are free: what
   was guessed wrong is written again, so only blocks of known tokens enter the tree;
 - the interactive lane goes before the batch lane, and takes slots and blocks from it. While an
@@ -33,7 +34,7 @@ from typing import NamedTuple
 from renga.engine.blocks import BLOCK_SIZE, BlockPool, grow_chain
 from renga.engine.cache import CacheUse, PromptCache
 from renga.engine.messages import EngineSettings, Lane
-from renga.engine.pace import BatchShare, QueuePace, StepBudget
+from renga.engine.pace import BatchShare, PromptWork, QueuePace, Room, StepBudget
 from renga.engine.sequence import Piece, Sequence
 
 _LANES: tuple[Lane, ...] = ("interactive", "batch")
@@ -135,7 +136,7 @@ class Scheduler:
         # Of the step that was planned last.
         self._pieces: dict[str, Piece] = {}
         self._guessing: list[Piece] = []
-        self._prompt_tokens = self._decodes = 0
+        self._prompts, self._decodes = PromptWork(), 0
         self._open: tuple[Lane, ...] = _LANES
 
     @property
@@ -202,7 +203,7 @@ class Scheduler:
     def plan(self) -> list[Piece]:
         """The pieces of the next step; empty when there is nothing to do."""
         self._pieces, self._guessing = {}, []
-        self._prompt_tokens = self._decodes = 0
+        self._prompts, self._decodes = PromptWork(), 0
         self._open = self._open_lanes()
         self._plan_lanes(self._open)
         if not self._pieces and self._open == ("interactive",):
@@ -235,7 +236,7 @@ class Scheduler:
         written again. Sequences that ended meanwhile are passed over: who ends a sequence after
         this keeps its last blocks in the tree. `seconds` is how long the step took.
         """
-        self._budget.learn(self._prompt_tokens, self._decodes, seconds)
+        self._budget.learn(self._prompts, self._decodes, seconds)
         if "batch" not in self._open:
             if self._lanes["batch"].count:
                 self._share.held(seconds)
@@ -283,43 +284,43 @@ class Scheduler:
             if not one.filling and one.lane in lanes and one.computed < len(one.tokens)
         ]
         streams = any(one.lane == "interactive" for one in decoding)
-        used = 0
-        room = self._budget.room(len(decoding), timed=streams)
+        used = PromptWork()
+        room = self._budget.room(len(decoding), used, least=BLOCK_SIZE, timed=streams)
         for sequence in decoding:
             if sequence.running:
-                used += self._decode(sequence, room - used)
+                self._decode(sequence, room)
         self._decodes = len(self._pieces)
         least = BLOCK_SIZE
         for lane in lanes:
             batch = lane == "batch"
             part = _BATCH_PART if batch else 1
-            room = self._budget.room(self._decodes, timed=streams or batch, part=part)
-            filled = self._fill(self._lanes[lane], max(room - used, least))
-            used += filled
-            self._prompt_tokens += filled
+            timed = streams or batch
+            room = self._budget.room(self._decodes, used, least=least, timed=timed, part=part)
+            self._fill(self._lanes[lane], room)
             least = 0
 
-    def _decode(self, sequence: Sequence, room: int) -> int:
+    def _decode(self, sequence: Sequence, room: Room) -> None:
         """Plan what is known and not computed: the last token, before it those that were forced.
 
-        Returns how many tokens beyond one that takes from the budget.
+        What is beyond one token takes from the room for prompts.
         """
         known = len(sequence.tokens)
         if known - sequence.computed == 1:
             piece = Piece(sequence, 1, True)
         else:
-            cut = self._cut(sequence, max(room, BLOCK_SIZE))
+            cut = self._cut(sequence, max(room.fits(sequence.computed), BLOCK_SIZE))
             assert cut is not None, "a block always fits"
             piece = cut
         if sequence.computed + piece.count > len(sequence.blocks) * BLOCK_SIZE:
             wanted = -(-(sequence.computed + piece.count) // BLOCK_SIZE) - len(sequence.blocks)
             if not self._free_blocks(sequence, wanted):
-                return 0
+                return
             sequence.blocks += self.pool.take(wanted)
         self._pieces[sequence.id] = piece
         if sequence.draft and piece.samples:
             self._guessing.append(piece)
-        return piece.count - 1
+        if piece.count > 1:
+            room.take(piece.count - 1, sequence.computed)
 
     def _free_blocks(self, sequence: Sequence, wanted: int) -> bool:
         """Have so many blocks for one that runs; False where it is put out for others itself."""
@@ -345,34 +346,33 @@ class Scheduler:
         piece.draft = draft
         piece.count += draft
 
-    def _fill(self, lane: _LaneQueue, room: int) -> int:
-        """Give a budget to a lane's workspaces in turn; returns how much of it was used."""
-        left = room
+    def _fill(self, lane: _LaneQueue, room: Room) -> None:
+        """Give a step's room to a lane's workspaces in turn."""
         idle = 0
-        while left > 0 and idle < len(lane.turns):
+        while room.fits(0) > 0 and idle < len(lane.turns):
             workspace, turn = next(iter(lane.turns.items()))
             lane.turns.move_to_end(workspace)
-            piece = self._next_piece(turn, left)
+            piece = self._next_piece(turn, room)
             if piece is None:
                 idle += 1
                 continue
             idle = 0
-            left -= piece.count
+            room.take(piece.count, piece.sequence.computed)
+            self._prompts.add(piece.count, piece.sequence.computed)
             self._pieces[piece.sequence.id] = piece
             if piece.samples:
                 piece.sequence.filling = False
                 turn.tracks[piece.sequence.size].filling = None
                 lane.drop_idle(piece.sequence)
-        return room - left
 
-    def _next_piece(self, turn: _Turn, room: int) -> Piece | None:
+    def _next_piece(self, turn: _Turn, room: Room) -> Piece | None:
         for size, track in list(turn.tracks.items()):
             if track.filling is None and track.waiting:
                 self._admit(track)
             sequence = track.filling
             if sequence is None or sequence.id in self._pieces:
                 continue
-            piece = self._cut(sequence, room)
+            piece = self._cut(sequence, room.fits(sequence.computed))
             if piece is not None:
                 turn.tracks.move_to_end(size)
                 return piece
