@@ -59,10 +59,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "openvino": (
         "renga.engine.model",
         "renga.engine.graph",
+        "renga.engine.vision",
         "renga.bench.machine",
         "renga.bench.peers.genai",
     ),
-    "openvino_genai": ("renga.bench.peers.genai",),
+    "openvino_genai": ("renga.bench.peers.genai", "renga.engine.vision"),
     "xllamacpp": ("renga.bench.peers.llamacpp", "renga.llamacpp.process"),
     "PIL": ("renga.media.rendering", "renga.media.recognition"),
     "pypdfium2": ("renga.media.rendering",),

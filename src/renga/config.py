@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from renga.errors import SetupError
 
-Kind = Literal["auto", "local", "llamacpp", "scripted"]
+Kind = Literal["auto", "local", "llamacpp", "openvino_vlm", "scripted"]
 KINDS = typing.get_args(Kind)
 LATER_KINDS = ("openai", "messages")
 TIER_NAMES = ("haiku", "sonnet", "opus")

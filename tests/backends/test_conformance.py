@@ -35,6 +35,7 @@ from renga.events import (
     fold,
 )
 from renga.types import Message, MessagesRequest, ToolUseBlock
+from tests.seeing_model import write_seeing_model
 from tests.tiny_model import write_gguf, write_model
 from training.vocabulary import TEMPLATE
 
@@ -46,6 +47,9 @@ SHIPPED = Path(renga.__file__).parent / "models" / "shipped" / "haiku" / "openvi
 KIND_CONFIGS: dict[str, Callable[[Path], BackendConfig]] = {
     "scripted": lambda model: BackendConfig("b", "scripted", window=1_024, token_delay_ms=0.5),
     "local": lambda model: BackendConfig("b", "local", model=str(model), threads=1, kv_cache_mb=16),
+    "openvino_vlm": lambda model: BackendConfig(
+        "b", "openvino_vlm", model=str(model / "seeing"), threads=1
+    ),
     "llamacpp": lambda model: BackendConfig(
         "b", "llamacpp", model=str(model / "gguf"), threads=1, window=2_048, cache_mb=16
     ),
@@ -68,6 +72,7 @@ class Case:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_model(tmp_path_factory.mktemp("tiny"), template=TEMPLATE)
     write_gguf(folder)
+    write_seeing_model(folder / "seeing")
     return folder
 
 

@@ -19,6 +19,7 @@ from renga.models.locate import resolved
 BACKENDS: dict[str, str] = {
     "local": "renga.backends.local:LocalBackend",
     "llamacpp": "renga.backends.llamacpp:LlamacppBackend",
+    "openvino_vlm": "renga.backends.seeing:SeeingBackend",
     "scripted": "renga.backends.scripted:ScriptedBackend",
 }
 

@@ -195,7 +195,7 @@ class LocalBackend:
         pieces = await self._pieces() if submit.logprobs is not None else None
         answer = Answer(self.name, self._ids, read.demand, pieces)
         with self._asking():
-            async with aclosing(engine.generate(submit, partial(_count, attempt))) as messages:
+            async with aclosing(engine.generate(submit, partial(count_in, attempt))) as messages:
                 async for message in messages:
                     for event in answer.events(message):
                         yield event
@@ -205,7 +205,7 @@ class LocalBackend:
         engine = self._running()
         score = await asyncio.to_thread(self._score, request, attempt)
         with self._asking():
-            scored, last = await engine.score(score, partial(_count, attempt))
+            scored, last = await engine.score(score, partial(count_in, attempt))
         if scored is None:
             raise BackendFailed(f"backend '{self.name}': {last.error or last.reason}")
         attempt.input = last.prompt_tokens + sum(map(len, score.continuations))
@@ -457,7 +457,7 @@ def read_with_breakpoints(
     return measured.tokens, cache
 
 
-def _count(attempt: Attempt, message: Started | Output | Finished) -> None:
+def count_in(attempt: Attempt, message: Started | Output | Finished) -> None:
     """Fill the attempt's meter as the engine works, whether or not its caller reads along."""
     match message:
         case Started():

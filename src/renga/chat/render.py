@@ -28,6 +28,9 @@ from renga.reading import Call, Definition, Result, Text, WrittenTurn, written_t
 from renga.types import Prompt
 
 
+ZERO_WIDTH_SPACE = "\u200b"
+
+
 @dataclass(frozen=True)
 class Measured:
     """A prompt as text and tokens, and where some of its blocks end in both.
@@ -118,6 +121,14 @@ class ChatTemplate:
         """The prompt as text. Raises InvalidRequest where the template cannot express it."""
         text, breaker = self._render(prompt)
         return text.replace(breaker, "") if breaker else text
+
+    def shielded(self, prompt: Prompt) -> str:
+        """As `text`, for who makes tokens of it by itself: markers that a caller wrote are parted.
+
+        An invisible space parts them, which such a prompt then holds.
+        """
+        text, breaker = self._render(prompt)
+        return text.replace(breaker, ZERO_WIDTH_SPACE) if breaker else text
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The prompt as tokens. Raises InvalidRequest, as `text` does."""

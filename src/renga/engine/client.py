@@ -29,6 +29,7 @@ from renga.engine.messages import (
     Refused,
     Score,
     Scored,
+    Show,
     Started,
     Stats,
     Submit,
@@ -42,6 +43,8 @@ Event = Started | Output | Finished
 # Seconds in which a process that works says something, several times over: each step ends with a
 # frame, and its longest, a chunk of the longest prompt of the largest model, takes a few.
 PATIENCE_SECONDS = 60.0
+
+PROGRAM = "renga.engine.process"
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _READ_BYTES = 1 << 16
@@ -86,7 +89,10 @@ class _Open:
 class EngineClient:
     """One engine process and its open requests. Made by `start`, ended by `aclose`."""
 
-    def __init__(self, settings: EngineSettings, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, settings: EngineSettings, patience: float = PATIENCE_SECONDS, program: str = PROGRAM
+    ) -> None:
+        self._program = program
         self._settings = settings
         self._patience = patience
         self._silent = 0
@@ -101,13 +107,15 @@ class EngineClient:
 
     @classmethod
     async def start(
-        cls, settings: EngineSettings, patience: float = PATIENCE_SECONDS
+        cls, settings: EngineSettings, patience: float = PATIENCE_SECONDS, program: str = PROGRAM
     ) -> "EngineClient":
         """Start the process and wait for its model; EngineStartError where that fails.
 
+        `program` is the module that it runs.
+
         A process that owes an answer and says nothing for `patience` seconds is started again.
         """
-        client = cls(settings, patience)
+        client = cls(settings, patience, program)
         try:
             await client._bring_up()
         except EngineDied as error:
@@ -138,7 +146,7 @@ class EngineClient:
         return self._stats
 
     def generate(
-        self, submit: Submit, meter: Callable[[Event], None] | None = None
+        self, submit: Submit | Show, meter: Callable[[Event], None] | None = None
     ) -> AsyncGenerator[Event, None]:
         """Run a request: `Started`, some `Output`, then `Finished`.
 
@@ -164,7 +172,9 @@ class EngineClient:
                     return opened.scored, event
         raise AssertionError("every request ends with Finished or an exception")
 
-    async def _ask(self, message: Submit | Score, opened: "_Open") -> AsyncGenerator[Event, None]:
+    async def _ask(
+        self, message: Submit | Score | Show, opened: "_Open"
+    ) -> AsyncGenerator[Event, None]:
         await self._wait_until_up()
         if message.id in self._open:
             raise ValueError(f"id {message.id!r} is in use")
@@ -288,7 +298,7 @@ class EngineClient:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "renga.engine.process",
+            self._program,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -151,6 +151,36 @@ class Score(msgspec.Struct, tag="score", kw_only=True):
     lane: Lane = "interactive"
 
 
+IMAGE_TAG = "<ov_genai_image_{}>"
+"""What stands in a prompt for the image of that index."""
+
+
+class Picture(msgspec.Struct, frozen=True, array_like=True):
+    """An image: rows of red, green and blue bytes."""
+
+    width: int
+    height: int
+    pixels: bytes
+
+
+class Show(msgspec.Struct, tag="show", kw_only=True):
+    """A `Submit` to a model that sees (`renga.engine.vision`), whose prompts are text.
+
+    `images` are in the order of their `IMAGE_TAG` in `prompt`. Without `max_tokens` the prompt is
+    counted and not computed.
+    """
+
+    id: str
+    prompt: str
+    images: list[Picture]
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: list[str] = []
+
+
 class Cancel(msgspec.Struct, tag="cancel"):
     """End that request now; unknown ids are ignored, for it may just have finished."""
 
@@ -161,7 +191,7 @@ class Drain(msgspec.Struct, tag="drain"):
     """Take nothing new: finish what runs and waits, then leave."""
 
 
-ToEngine = Submit | Score | Cancel | Drain
+ToEngine = Submit | Score | Show | Cancel | Drain
 
 
 # From the engine.

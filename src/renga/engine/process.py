@@ -28,6 +28,7 @@ from renga.engine.messages import (
     Ready,
     Refused,
     Score,
+    Show,
     Submit,
     ToEngine,
     frame,
@@ -125,7 +126,7 @@ def serve(
                 return
             if isinstance(message, Drain):
                 draining = True
-            else:
+            elif not isinstance(message, Show):  # that is for `renga.engine.vision`
                 outbox.add(_take(engine, message, draining))
         outbox.add(engine.step())
         now = clock()

@@ -7,6 +7,7 @@ no model and knows no engine; the sizes that it states are read from the files' 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -17,12 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from renga.errors import SetupError
-from renga.models.locate import locate
+from renga.models.convert import Progress, check_checkpoint, ensure_ir, find_ir
+from renga.models.families import text_config
+from renga.models.locate import Located, locate
 
 DEFAULT_WINDOW = 32_768  # tokens, at most; more only where the configuration asks for it
 
 GRAPH, WEIGHTS = "openvino_model.xml", "openvino_model.bin"
 NEEDED = ("config.json", "tokenizer.json", GRAPH, WEIGHTS)
+CONVERTED = ".converted"  # in a checkpoint's own folder
+HEAD_BYTES = 100_000_000
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 
 # How the graph names a stored tensor: its element type, its shape and where it lies in the weights.
@@ -74,12 +79,87 @@ def find_model(name: str, home: Path) -> ModelFolder:
     Raises:
         SetupError: there is no such model, or its folder is broken; names the file.
     """
+    found = _located(name, home)
+    if found.format != "safetensors":
+        return describe_folder(name, found.path)
+    made = find_ir(found.path, converted(found.path, home))
+    return describe_checkpoint(name, found.path) if made is None else describe_folder(name, made)
+
+
+def prepare_model(name: str, home: Path, progress: Progress | None = None) -> ModelFolder:
+    """As `find_model`, and a checkpoint is converted first: once, which takes its time.
+
+    Args:
+        name: as `renga.models.locate` has it.
+        home: the state folder.
+        progress: is called with how many weights are converted, and of how many.
+
+    Raises:
+        SetupError: as `find_model`; or the conversion cannot be done.
+    """
+    found = _located(name, home)
+    if found.format != "safetensors":
+        return describe_folder(name, found.path)
+    describe_checkpoint(name, found.path)
+    made = ensure_ir(found.path, converted(found.path, home), progress=progress)
+    return describe_folder(name, made)
+
+
+def _located(name: str, home: Path) -> Located:
     found = locate(name, home)
     if found.format == "gguf":
         raise SetupError(
             f"model '{name}' is GGUF, which kind 'local' does not read", "leave `kind` out"
         )
-    return describe_folder(name, found.path)
+    return found
+
+
+def converted(folder: Path, home: Path) -> Path:
+    """Where the converted forms of a checkpoint lie: with it, where its folder is one of ours."""
+    folder = folder.absolute()
+    if folder.is_relative_to((home / "models").absolute()):
+        return folder / CONVERTED
+    return home / "converted" / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
+def describe_checkpoint(name: str, path: Path) -> ModelFolder:
+    """What will become of the checkpoint in the folder `path`, told from its files' heads.
+
+    Raises SetupError where it cannot be converted, or its folder is broken.
+    """
+    check_checkpoint(path, f"'{name}'")
+    read_template(path)
+    given = _read_object(path / "config.json")
+    parameters = sum(_elements(file) for file in sorted(path.glob("*.safetensors")))
+    # Stored with a byte each, and with a scale for each row, which is less than a hundredth.
+    return _described(name, path, text_config(given, name), Tensors(parameters, "int8"), parameters)
+
+
+def _elements(file: Path) -> int:
+    """Weights of one safetensors file, by its head, after a check that all of them are there.
+
+    Source: the format's own description: eight bytes of length, then JSON, then the tensors.
+    """
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            if length > HEAD_BYTES:
+                raise ValueError("its head has no end")
+            head = json.loads(opened.read(length))
+            tensors = [value for key, value in head.items() if key != "__metadata__"]
+            reach = 8 + length + max((one["data_offsets"][1] for one in tensors), default=0)
+            elements = int(sum(math.prod(one["shape"]) for one in tensors))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise SetupError(
+            f"model file {file} is no safetensors file: {str(error).partition(chr(10))[0]}",
+            "copy or pull the model again",
+        ) from error
+    if file.stat().st_size < reach:
+        raise SetupError(
+            f"model file {file} has {file.stat().st_size:,} bytes; its head needs {reach:,}",
+            "the copy is incomplete; copy or pull the model again",
+        )
+    return elements
 
 
 def describe_folder(name: str, path: Path) -> ModelFolder:
@@ -88,11 +168,17 @@ def describe_folder(name: str, path: Path) -> ModelFolder:
         _check_readable(path / file)
     read_template(path)
     config = _read_object(path / "config.json")
+    tensors = check_weights(path)
+    return _described(name, path, config, tensors, (path / WEIGHTS).stat().st_size)
+
+
+def _described(
+    name: str, path: Path, config: Mapping[str, Any], tensors: Tensors, weight_bytes: int
+) -> ModelFolder:
     generation = path / "generation_config.json"
     defaults = _read_object(generation) if generation.exists() else {}
     vocab = _positive(config, "vocab_size", path / "config.json")
     longest = _positive(config, "max_position_embeddings", path / "config.json")
-    tensors = check_weights(path)
     return ModelFolder(
         name=name,
         path=path,
@@ -102,8 +188,8 @@ def describe_folder(name: str, path: Path) -> ModelFolder:
         eos=_eos(path, config, defaults, vocab),
         parameters=tensors.parameters,
         precision=tensors.precision,
-        weight_bytes=(path / WEIGHTS).stat().st_size,
-        sampling=_sampling(defaults, generation),
+        weight_bytes=weight_bytes,
+        sampling=sampling_in(defaults, generation),
         config=config,
     )
 
@@ -215,7 +301,7 @@ def _eos(
     )
 
 
-def _sampling(defaults: Mapping[str, Any], file: Path) -> Sampling:
+def sampling_in(defaults: Mapping[str, Any], file: Path) -> Sampling:
     """The model's own way of drawing tokens. `do_sample: false` means the likeliest, always."""
     if defaults.get("do_sample") is False:
         return Sampling(temperature=0.0)

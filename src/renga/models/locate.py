@@ -23,6 +23,7 @@ SHIPPED: Final = "shipped:"
 # The kind of backend that serves each format.
 KIND_OF: Final[dict[Format, Kind]] = {
     "openvino": "local",
+    "openvino_vision": "openvino_vlm",
     "safetensors": "local",
     "gguf": "llamacpp",
 }
