@@ -294,6 +294,7 @@ class LlamacppBackend:
             trigger=None if demand.trigger is None else texts[demand.trigger],
             quiet=None if demand.quiet is None else texts[demand.quiet],
             thinking=read.thinking,
+            ends=self.model.ends if self.model is not None else (),
             shown=[texts[id_] for id_ in demand.shown if id_ in texts]
             + ([read.thinking.marker] if read.thinking is not None else []),
             cache=read.cache,

@@ -17,7 +17,7 @@ from renga.engine.cache import CacheUse
 from renga.engine.messages import Finished, Reason, Started
 from renga.engine.text import TextStream, Vocabulary
 from renga.llamacpp.asking import Ask, Prompt, Said, Thinking, Use
-from renga.llamacpp.grammar import HEAD, Follower
+from renga.llamacpp.grammar import Follower, framed
 
 Event = Started | Said | Finished
 LegEnd = Literal["eos", "limit", "word"]
@@ -237,7 +237,7 @@ class Answer:
             ],
         }
         if leg.grammar is not None:
-            body["grammar"] = HEAD + leg.grammar
+            body["grammar"] = framed(leg.grammar, ask.ends)
         if ask.shown:
             body["preserved_tokens"] = list(ask.shown)
         return body

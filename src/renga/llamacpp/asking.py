@@ -77,6 +77,7 @@ class Ask:
         most: tokens of the answer, thinking among them; 0 reads the prompt alone.
         grammar: in Lark, what the answer follows; with a `trigger`, from that text on.
         quiet: the text from which on no stop sequence holds, where there is no trigger.
+        ends: tokens that may end an answer that follows a grammar.
         shown: control tokens that are shown as text, since calls are told by them.
         cache: the prompt's breakpoints, in its order.
     """
@@ -90,6 +91,7 @@ class Ask:
     trigger: str | None = None
     quiet: str | None = None
     thinking: Thinking | None = None
+    ends: Sequence[int] = ()
     shown: Sequence[str] = ()
     cache: Sequence[Breakpoint] = ()
     lane: Lane = "interactive"

@@ -9,14 +9,15 @@ Sources: llguidance's documentation, "Grammar syntax"; llama.cpp's, "LLGuidance 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from renga.engine.messages import GRAMMAR_FUEL
 
-HEAD: Final = "%llguidance {}\n"
+_HEAD: Final = "%llguidance {}\n"
+_START: Final = re.compile(r"^start(?=\s*:)", re.MULTILINE)
 _TOKEN = re.compile(r"<\[(\d+)\]>")
 _NAMED = re.compile(r"@(\w+)")
 
@@ -57,6 +58,19 @@ def _inner(one: Mapping[str, Any]) -> str:
     if one.get("lark_grammar") is not None:
         return f"%lark {{\n{one['lark_grammar']}\n}}"
     return f"%json {json.dumps(one['json_schema'], ensure_ascii=False)}"
+
+
+def framed(lark: str, ends: Sequence[int]) -> str:
+    """The grammar as llama.cpp is sent it, where any of the tokens `ends` may end the answer.
+
+    By itself the library lets one token do so, which need not be the one that the model ends with:
+    such a model would then write on, for as long as its grammar lets it.
+    """
+    if not ends:
+        return _HEAD + lark
+    tokens = " | ".join(f"<[{end}]>" for end in ends)
+    answer = _START.sub("whole_answer", lark, count=1)
+    return f"{_HEAD}start: whole_answer ({tokens})?\n{answer}"
 
 
 class Follower:

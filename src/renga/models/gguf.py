@@ -134,6 +134,13 @@ class GgufModel:
         return found
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens that end a turn, as far as the file names them."""
+        keys = (f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
+        found = (self.header.metadata.get(key) for key in keys)
+        return tuple(dict.fromkeys(id_ for id_ in found if isinstance(id_, int)))
+
+    @property
     def begins_with_bos(self) -> bool:
         """Whether every prompt begins with that token; where the file is silent, its kind rules."""
         said = self.header.metadata.get("tokenizer.ggml.add_bos_token")
