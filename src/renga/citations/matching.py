@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from renga.citations.words import Words, words_of
+from renga.citations.words import Words, is_dense, words_of
 
 ENOUGH: Final = 0.65
 """Of a sentence's weight, what one passage has to hold."""
@@ -25,6 +25,12 @@ OF_TOLD: Final = 0.6
 """Of the weight of words that the question does not have, what a passage has to hold."""
 ECHO: Final = 0.3
 """How much of its weight a word counts that is missing, but in the question or around a passage."""
+NOVEL: Final = 3.0
+"""How much of its weight a word counts that stands in no source and not in the question."""
+PARTED: Final = 0.5
+"""The same for two characters of a script without spaces, which may be of two words."""
+WHOLE: Final = 0.6
+"""Of a passage's words, how many a short sentence repeats that is cited whatever was asked."""
 SHORT: Final = 3
 """Words up to which a sentence is looked for as it stands."""
 OF_QUESTION: Final = 0.34
@@ -68,7 +74,9 @@ class Passages:
             return []
         candidates = self._candidates(said.row)
         if len(said.row) <= SHORT:
-            return self._short(said, candidates)
+            found = self._short(said, candidates)
+            if found or len(said.row) < SHORT:
+                return found
         scores = {at: self._score(said, (at,)) for at in candidates}
         best = max(scores.values(), default=0.0)
         if best >= ENOUGH:
@@ -122,10 +130,18 @@ class Passages:
             weight = self._weight(word)
             if word in held:
                 found += weight
-            elif word in known:
-                weight *= ECHO
+            else:
+                weight *= self._missing(word, known)
             total += weight
         return found / total if total else 0.0
+
+    def _missing(self, word: str, known: frozenset[str]) -> float:
+        """How heavy it weighs that a word is not held."""
+        if word in known:
+            return ECHO
+        if is_dense(word):
+            return PARTED
+        return 1.0 if word in self._where else NOVEL
 
     def _as_good(self, scores: dict[int, float], best: float) -> list[int]:
         """The best passage of each source that is about as good as the best of all."""
@@ -156,7 +172,15 @@ class Passages:
         if not holding:
             return []
         best = max(holding, key=lambda at: (self._of_question(at), -at))
-        return [best] if self._of_question(best) >= OF_QUESTION else []
+        if self._of_question(best) >= OF_QUESTION:
+            return [best]
+        return next(([at] for at in holding if self._repeats(said, at)), [])
+
+    def _repeats(self, said: Words, at: int) -> bool:
+        """Whether a short sentence is most of what a passage says."""
+        words = self._words[at]
+        whole = len(said.row) > 1 and WHOLE * len(words.row) <= len(said.row)
+        return whole and said.negated == words.negated
 
     def _of_question(self, at: int) -> float:
         """The share of the question's weight that a passage holds, or that is said around it.

@@ -109,7 +109,7 @@ def _parts(text: str, start: int, pause: re.Match[str]) -> bool:
     if lines > 1 or (lines and _LIST_ITEM.match(text, behind)):
         return True
     if lines:
-        line = text.rfind("\n", start, at) + 1 or start
+        line = text.rfind("\n", 0, at) + 1
         if at - line < FULL_LINE and not text[behind].islower():
             return True
     return _ends(text[max(start, at - 40) : at], gap, text[behind])

@@ -15,6 +15,8 @@ _WORD: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
 _DENSE: Final = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
 _STOP: Final = frozenset(
+    "additionally moreover furthermore finally overall unfortunately therefore currently "
+    "specifically typically generally first second next sure certainly instead "
     "a about after all also although an and another any are as at be because been before being "
     "both but by can could did do does doing during each either few for from further had has "
     "have having he her here hers herself him himself his how however i if in into is it its "
@@ -85,6 +87,11 @@ def words_of(text: str) -> Words:
             if written[0].isupper() and (nth or len(written) > 1 and written.isupper()):
                 names.add(stem)
     return Words(tuple(row), frozenset(numbers), frozenset(names), negated)
+
+
+def is_dense(word: str) -> bool:
+    """Whether a word is a pair of characters of a script without spaces."""
+    return _DENSE.search(word) is not None
 
 
 def _number(written: str) -> str:
