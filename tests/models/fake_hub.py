@@ -68,6 +68,7 @@ class FakeHub:
         self.tokens: set[str] = set()
         self.page, self.large = 1_000, 1_000
         self.rate: int | None = None
+        self.bytes_sent = 0
         self.blobs: dict[str, bytes] = {}
         self._servers = [
             ThreadingHTTPServer(("127.0.0.1", 0), _answering(self)) for _ in ("hub", "cdn")
@@ -239,6 +240,7 @@ class _Answer(BaseHTTPRequestHandler):
         sent = body if cut_after is None else body[:cut_after]
         for at in range(0, len(sent), PIECE):
             self.wfile.write(sent[at : at + PIECE])
+            self.hub.bytes_sent += len(sent[at : at + PIECE]) if status in (200, 206) else 0
             if self.hub.rate:
                 time.sleep(PIECE / self.hub.rate)
         if cut_after is not None:

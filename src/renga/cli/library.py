@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from renga.cli.options import ConfigOption
+from renga.cli.pull import convert
 from renga.cli.screen import show_table
 from renga.config import load_config
 from renga.errors import SetupError
@@ -101,13 +102,14 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Give a model on this machine a name, after a check that it could be served."""
-    from renga.app import make_home
     from renga.cli.progress import Bar
     from renga.models import library
 
-    home = make_home(load_config(config).home)
+    settings = load_config(config)
     named = name or path.expanduser().resolve().name.removesuffix(".gguf")
     with Bar() as bar:
-        manifest = library.add(path, named, home, copied=copied, progress=bar)
+        manifest = library.add(path, named, settings.home, copied=copied, progress=bar)
+    if any(file.path.endswith(".safetensors") for file in manifest.files):
+        convert(manifest.name, settings)
     typer.echo(f"added {manifest.name}: {len(manifest.files)} files")
     typer.echo(f"  renga serve --model {manifest.name}")

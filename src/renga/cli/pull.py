@@ -35,7 +35,6 @@ def pull(
 
 
 async def _pull(text: str, config: Config, *, dry_run: bool) -> None:
-    from renga.app import make_home
     from renga.cli.progress import Bar
     from renga.models.hub import Hub
     from renga.models.names import ModelName
@@ -48,12 +47,32 @@ async def _pull(text: str, config: Config, *, dry_run: bool) -> None:
             typer.echo(line)
         if dry_run:
             return
-        make_home(config.home)
         with Bar() as bar:
             await pull(plan, hub, bar, sleep=asyncio.sleep)
+    if plan.selection.format == "safetensors":
+        convert(name.repo, config)
     served = name.repo + (f":{name.file}" if name.file else "")
     typer.echo(f"{'pulled' if plan.missing else 'all there'}: {plan.folder}")
     typer.echo(f"  renga serve --model {served}")
+
+
+def convert(name: str, config: Config) -> None:
+    """Make what is served of a checkpoint, so that no start has to wait for it."""
+    from renga.cli.progress import Bar
+    from renga.models.find import prepare_model
+
+    with Bar() as bar:
+        bar.remark("its weights become 8-bit ones, once")
+        done = 0
+
+        def tell(now: int, total: int) -> None:
+            nonlocal done
+            if not done:
+                bar.begin(total, 0)
+            bar.advance(now - done)
+            done = now
+
+        prepare_model(name, config.home, tell)
 
 
 def words_of(plan: Plan) -> list[str]:

@@ -104,6 +104,12 @@ def ensure_ir(
     return made
 
 
+def find_ir(folder: Path, cache: Path, *, weights: Weights = "int8") -> Path | None:
+    """What `ensure_ir` made of the checkpoint as it is now, or None where it was not called yet."""
+    made = cache / _key(folder, weights)
+    return made if made.is_dir() else None
+
+
 def _make(folder: Path, made: Path, weights: Weights, progress: Progress) -> None:
     """Convert into a folder of another name and rename it, so that a folder of `made` is whole."""
     _clear(made.parent, lambda name: name.startswith(_UNFINISHED))

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from renga.errors import SetupError
-from renga.models.find import describe_folder
+from renga.models.find import describe_checkpoint, describe_folder
 from renga.models.gguf import find_gguf
 from renga.models.locate import installed, locate, shipped, sizes_in
-from renga.models.locking import locked
+from renga.models.locking import locked, make_folder
 from renga.models.manifest import (
     STAGING,
     Manifest,
@@ -126,12 +126,10 @@ def check(folder: Path, selection: Selection) -> None:
             describe_folder(folder.name, folder)
         case "gguf":
             find_gguf(folder / selection.paths[0])
-        case "safetensors" | "openvino_vision":
-            missing = [n for n in ("config.json",) if not (folder / n).exists()]
-            if missing:
-                raise SetupError(
-                    f"model file {folder / missing[0]}: is missing", "copy the model folder again"
-                )
+        case "safetensors":
+            describe_checkpoint(folder.name, folder)
+        case "openvino_vision":
+            pass  # its parts are told by what runs it
 
 
 def record_of(name: str, home: Path) -> tuple[Path, Manifest | None]:
@@ -200,7 +198,7 @@ def add(path: Path, name: str, home: Path, *, copied: bool, progress: Progress) 
     folder = home / "models" / name
     if folder.exists():
         raise SetupError(f"there is a model '{name}' already", "choose another with --as NAME")
-    folder.mkdir(parents=True)
+    make_folder(folder)
     sizes = sizes_in(base)
     progress.begin(sum(sizes[path] for path in selection.paths), 0)
     try:

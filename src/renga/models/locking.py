@@ -1,6 +1,6 @@
-"""One at a time: a lock on a model's folder that ends with its process, however that ends.
+"""A model's folder, and one at a time in it: a lock that ends with its process, however that ends.
 
-Owns how two processes that change one folder keep apart. It changes nothing itself.
+Owns how such a folder is made, and how two processes that change it keep apart.
 """
 
 from __future__ import annotations
@@ -12,6 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from renga.errors import SetupError
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of a model; it and what is made above it are their owner's alone.
+
+    Raises SetupError.
+    """
+    try:
+        for parent in reversed((folder, *folder.parents)):
+            parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"cannot make the folder {folder}: {error.strerror}",
+            "set RENGA_HOME to a folder that you can write",
+        ) from error
 
 
 @contextmanager

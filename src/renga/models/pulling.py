@@ -23,7 +23,7 @@ from typing import BinaryIO, Final, Protocol, TypeVar
 from renga.errors import SetupError
 from renga.models.families import read_network
 from renga.models.hub import Hub, Interrupted, RemoteFile, Repository, WrongBytes
-from renga.models.locking import locked
+from renga.models.locking import locked, make_folder
 from renga.models.manifest import (
     FILE,
     STAGING,
@@ -45,7 +45,7 @@ PATIENCE: Final = 6  # tries in a row that bring nothing new
 LONGEST_WAIT: Final = 300.0  # seconds that a hub may have us wait
 SPARE: Final = 50_000_000  # bytes that are left free on the disk
 
-CONFIG: Final = "config.json"
+CONFIG, WORDS = "config.json", "tokenizer.json"
 CONFIG_BYTES: Final = 4_000_000
 
 T = TypeVar("T")
@@ -146,6 +146,11 @@ async def _check_family(hub: Hub, repository: Repository, config: RemoteFile | N
             f"{CONFIG} of '{repository.repo}' cannot be read: {error}", "choose another model"
         ) from error
     read_network(found if isinstance(found, dict) else {}, f"'{repository.repo}'")
+    if all(file.path != WORDS for file in repository.files):
+        raise SetupError(
+            f"'{repository.repo}' has no {WORDS}, which turns text into tokens",
+            "a GGUF of the model may be at the hub: it has its own",
+        )
 
 
 def _whole(folder: Path) -> dict[str, str]:
@@ -174,7 +179,7 @@ async def pull(plan: Plan, hub: Hub, progress: Progress, *, sleep: Sleep) -> Man
 
     Raises SetupError where it cannot be done; what came stays for the next try.
     """
-    _make(plan.folder)
+    make_folder(plan.folder)
     with locked(plan.folder, plan.name.repo), _disk_of(plan):
         staging = plan.folder / STAGING
         staging.mkdir(exist_ok=True)
@@ -321,16 +326,6 @@ def _forget_strangers(staging: Path, missing: tuple[RemoteFile, ...]) -> None:
 
 
 # --- the folder -----------------------------------------------------------------------------------
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(
-            f"cannot make the folder {folder}: {error.strerror}",
-            "set RENGA_HOME to a folder that you can write",
-        ) from error
 
 
 def _check_room(plan: Plan, kept: int) -> None:
