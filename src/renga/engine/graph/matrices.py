@@ -124,8 +124,9 @@ class Matrices:
         self._note(raw.size)
         if kind == "F16":
             return op.convert(op.constant(raw.view(np.float16), shared_memory=True), "f32")
+        # numpy has no such type, and a tensor over foreign memory does not keep it: a copy.
         tensor = ov.Tensor(raw.view(np.uint16), ov.Shape(raw.shape), ov.Type.bf16)
-        return op.convert(op.constant(tensor, shared_memory=True), "f32")
+        return op.convert(op.constant(tensor, shared_memory=False), "f32")
 
     def _blocks(self, parts: list[Matrix]) -> Iterator[tuple[int, np.ndarray]]:
         """Every block of rows in float32, with its place in the stack."""
