@@ -97,6 +97,15 @@ DOCUMENT: Any = {
     "type": "document",
     "source": {"type": "text", "media_type": "text/plain", "data": "x"},
 }
+WORD: Any = {"type": "text", "text": "x"}
+CITED: Any = {
+    "type": "char_location",
+    "cited_text": "x",
+    "document_index": 0,
+    "document_title": None,
+    "start_char_index": 0,
+    "end_char_index": 1,
+}
 SCREEN = {"display_width_px": 800, "display_height_px": 600}
 
 MESSAGES_SAMPLES: tuple[Sample, ...] = (
@@ -108,8 +117,10 @@ MESSAGES_SAMPLES: tuple[Sample, ...] = (
     Sample("messages document", _of_user(DOCUMENT)),
     Sample(
         "messages search_result",
-        _of_user({"type": "search_result", "source": "s", "title": "t", "content": []}),
+        _of_user({"type": "search_result", "source": "s", "title": "t", "content": [WORD]}),
     ),
+    Sample("messages document.citations", _of_user({**DOCUMENT, "citations": {"enabled": True}})),
+    Sample("messages text.citations", _said({**WORD, "citations": [CITED]})),
     Sample(
         "messages tool_use, tool_result",
         {
@@ -244,7 +255,13 @@ TURN_OF_CALL: Any = {
     ],
 }
 RESULT_OF_CALL: Any = {"role": "tool", "tool_call_id": "call_1", "content": "3"}
-ALLOWED: Any = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
+ALLOWED: Any = {
+    "type": "allowed_tools",
+    "allowed_tools": {
+        "mode": "auto",
+        "tools": [{"type": "function", "function": {"name": FUNCTION[0]["function"]["name"]}}],
+    },
+}
 CHAT_SAMPLES: tuple[Sample, ...] = (
     Sample("model", {"model": "haiku"}),
     Sample("messages user", _turns(USER)),
