@@ -74,7 +74,7 @@ def _box(rng: Random, draw: Callable[[Random], Skill], size: int) -> list[Skill]
     while len(found) < size:
         other = (
             sums(rng)
-            if found and found[0].trade in SUM_TRADES and rng.random() < 0.4
+            if found and found[0].trade in SUM_TRADES and rng.random() < 0.55
             else draw(rng)
         )
         if not any(kin(other, known) for known in found):
@@ -84,7 +84,8 @@ def _box(rng: Random, draw: Callable[[Random], Skill], size: int) -> list[Skill]
 
 def _absent(rng: Random, box: Sequence[Skill], draw: Callable[[Random], Skill]) -> str | None:
     """A wish for a tool that is not there; None if what was drawn could be served after all."""
-    other = draw(rng)
+    sums_only = not any(s.trade in SUM_TRADES for s in box) and rng.random() < 0.3
+    other = sums(rng) if sums_only else draw(rng)
     near = other.trade.startswith("public") or any(s.trade.startswith("public") for s in box)
     wish = other.task(rng).wish
     if other.tool.name in wish or any(kin(other, known) for known in box):
@@ -126,7 +127,7 @@ def session(rng: Random, requests: Sequence[str], records: Sequence[tool_public.
     """Some exchanges beside the same one to four tools; in about half of them a tool is called."""
 
     def draw(r: Random) -> Skill:
-        if records and r.random() < 0.22:
+        if records and r.random() < 0.12:
             return tool_public.skill(r, records)
         return any_skill(r)
 

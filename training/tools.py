@@ -67,7 +67,7 @@ def family(rng: Random) -> Skill:
 
 def any_skill(rng: Random) -> Skill:
     """A tool of any origin."""
-    return rng.choices((sums, family, invented_tools.skill), (30, 38, 32))[0](rng)
+    return rng.choices((sums, family, invented_tools.skill), (42, 30, 28))[0](rng)
 
 
 SUM_TRADES = frozenset({"calculator", *(op.trade for op in arithmetic.OPERATIONS)})
