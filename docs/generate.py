@@ -28,6 +28,7 @@ from renga.http import versions
 from renga.http.betas import BETAS, HARMLESS_FIELDS, Beta
 from renga.http.operations import OPERATIONS
 from renga.http.words import FIELD_WORDS
+from renga.models.families import FAMILIES, TEXT_PARTS
 from renga.prices import PICO_PER_TOKEN, load_prices
 from renga.types import (
     IGNORED_FIELDS,
@@ -253,7 +254,18 @@ def bench_bars() -> str:
     return table(("bar", "", "model"), rows)
 
 
+def families() -> str:
+    """Architectures that are built from their checkpoints."""
+    rows = [[f"`{name}`", family.title, family.such_as] for name, family in FAMILIES.items()]
+    for name, (_, part) in TEXT_PARTS.items():
+        rows.append(
+            [f"`{name}`", f"{FAMILIES[part].title}, its text alone", "models that also see"]
+        )
+    return table(("architecture", "family", "such as"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "families": families,
     "endpoints": endpoints.index,
     "fields": fields.tables,
     **{f"endpoint-{endpoints.slug(o)}": partial(endpoints.page, o) for o in OPERATIONS},

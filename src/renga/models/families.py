@@ -73,6 +73,7 @@ class Family:
     """
 
     title: str
+    such_as: str
     layer_types: Callable[[Config, int], list[str]]
     defaults: Config = field(default_factory=dict)
     packed: bool = False
@@ -123,17 +124,25 @@ _QWEN = {"max_position_embeddings": 32_768}
 _PHI3 = {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4_096}
 
 FAMILIES: dict[str, Family] = {
-    "LlamaForCausalLM": Family("Llama", _never),
-    "MistralForCausalLM": Family("Mistral", _everywhere),
-    "Qwen2ForCausalLM": Family("Qwen 2", _above, _QWEN, biased=True),
-    "Qwen3ForCausalLM": Family("Qwen 3", _above, {**_QWEN, "head_dim": 128}),
-    "Phi3ForCausalLM": Family("Phi 3 and 4", _everywhere, _PHI3, packed=True),
-    "GemmaForCausalLM": Family("Gemma", _never, _GEMMA, gemma=True),
+    "LlamaForCausalLM": Family("Llama", "Llama 2 and 3, SmolLM 2, TinyLlama", _never),
+    "MistralForCausalLM": Family("Mistral", "Mistral 7B, Mistral Nemo", _everywhere),
+    "Qwen2ForCausalLM": Family("Qwen 2", "Qwen 2 and 2.5", _above, _QWEN, biased=True),
+    "Qwen3ForCausalLM": Family("Qwen 3", "Qwen 3", _above, {**_QWEN, "head_dim": 128}),
+    "Phi3ForCausalLM": Family(
+        "Phi 3", "Phi 3 and 3.5 mini, Phi 4, Phi 4 mini", _everywhere, _PHI3, packed=True
+    ),
+    "GemmaForCausalLM": Family("Gemma", "Gemma 1.1", _never, _GEMMA, gemma=True),
     "Gemma2ForCausalLM": Family(
-        "Gemma 2", _all_but_every(2), {**_GEMMA2, **_CAPS}, gemma=True, sandwich=True
+        "Gemma 2",
+        "none that caps its attention, as the published ones do",
+        _all_but_every(2),
+        {**_GEMMA2, **_CAPS},
+        gemma=True,
+        sandwich=True,
     ),
     "Gemma3ForCausalLM": Family(
         "Gemma 3",
+        "Gemma 3 270M and 1B",
         _all_but_every(6),
         _GEMMA3,
         gemma=True,
@@ -141,11 +150,12 @@ FAMILIES: dict[str, Family] = {
         local_theta="rope_local_base_freq",
     ),
 }
-# Models that also see: the part of them that reads and writes text, by its own `model_type`.
-_TEXT_PARTS = {
+TEXT_PARTS = {
     "Gemma3ForConditionalGeneration": ("gemma3_text", "Gemma3ForCausalLM"),
     "Mistral3ForConditionalGeneration": ("mistral", "MistralForCausalLM"),
 }
+"""Models that also see: the part that reads and writes text, its `model_type` and architecture."""
+
 _BY_TYPE = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
@@ -169,8 +179,8 @@ def text_config(config: Config, name: str) -> dict[str, Any]:
         SetupError: the architecture is not one that renga builds.
     """
     architecture, found = _architecture(config), dict(config)
-    if architecture in _TEXT_PARTS:
-        kind, architecture = _TEXT_PARTS[architecture]
+    if architecture in TEXT_PARTS:
+        kind, architecture = TEXT_PARTS[architecture]
         inner = config.get("text_config")
         if not isinstance(inner, Mapping) or inner.get("model_type", kind) != kind:
             raise _unsupported(f"{config['architectures'][0]} with such a text_config", name)
@@ -311,7 +321,7 @@ def _wrong(what: str, accepted: str) -> SetupError:
 
 
 def _unsupported(architecture: str, name: str) -> SetupError:
-    known = ", ".join([*FAMILIES, *_TEXT_PARTS])
+    known = ", ".join([*FAMILIES, *TEXT_PARTS])
     return SetupError(
         f"architecture {architecture} of {name} is not one that renga builds; supported: {known}",
         _GGUF,
