@@ -259,7 +259,7 @@ ALLOWED: Any = {
     "type": "allowed_tools",
     "allowed_tools": {
         "mode": "auto",
-        "tools": [{"type": "function", "function": {"name": FUNCTION[0]["function"]["name"]}}],
+        "tools": [{"type": "function", "function": {"name": FUNCTION["function"]["name"]}}],
     },
 }
 CHAT_SAMPLES: tuple[Sample, ...] = (

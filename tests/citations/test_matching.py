@@ -109,6 +109,12 @@ def test_a_short_answer_is_cited_where_the_question_leads() -> None:
     assert Passages(row, "What is the capital of France?").support("Lyon.") == []
 
 
+def test_what_a_source_is_about_may_be_named_where_the_source_says_it() -> None:
+    row = [Passage(0, text, "Tower") for text in ("It is 324 metres tall.", "It opened in 1889.")]
+    assert Passages(row, "When?").support("The tower opened in 1889.") == [1]
+    assert Passages(row, "When?").support("The bridge opened in 1889.") == []
+
+
 def test_two_sources_that_say_the_same_are_both_cited() -> None:
     text = "The meeting of the board was moved to Thursday at noon."
     row = [Passage(0, text), Passage(0, "Nothing else changed."), Passage(1, text)]

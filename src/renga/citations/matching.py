@@ -118,7 +118,8 @@ class Passages:
             return 0.0
         if not any(said.pairs & self._words[at].pairs for at in places):
             return 0.0
-        told = [word for word in said.row if word not in self._question]
+        about = frozenset[str]().union(*(self._about[self._passages[at].about] for at in places))
+        told = [word for word in said.row if word not in self._question | about]
         if self._share(told, held, frozenset()) < OF_TOLD and told:
             return 0.0
         return self._share(said.row, held, around | self._question)
