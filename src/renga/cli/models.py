@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from renga.cli import library, pull
+from renga.cli import library, pull, recommend
 from renga.cli.options import AgainstOption, ConfigOption
 from renga.cli.screen import show_table
 from renga.config import BackendConfig, Config, environment, load_config
@@ -46,6 +46,7 @@ def build() -> typer.Typer:
     commands.command()(library.verify)
     commands.command()(library.remove)
     commands.command()(library.add)
+    commands.command()(recommend.recommend)
     return commands
 
 
