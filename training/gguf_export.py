@@ -41,10 +41,11 @@ class Words:
         tokens = [text for text, _ in sorted(ids.items(), key=lambda item: item[1])]
         control = frozenset(t["content"] for t in found["added_tokens"] if t["special"])
         added = frozenset(t["content"] for t in found["added_tokens"])
-        merges = [
-            tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
+        pairs = (
+            merge.split(" ") if isinstance(merge, str) else merge
             for merge in found["model"]["merges"]
-        ]
+        )
+        merges = [(first, second) for first, second in pairs]
         template = (folder / "chat_template.jinja").read_text("utf-8")
         return cls(tokens, control, added - control, merges, template)
 

@@ -62,25 +62,26 @@ class Answer:
     async def events(self) -> AsyncGenerator[Event, None]:
         """`Started`, some `Said`, then `Finished`."""
         ask = self._ask
-        if ask.most == 0:
-            async with aclosing(self._run(_Leg(most=0))) as said:
-                async for event in said:
-                    if isinstance(event, Started):
-                        yield event
-                        break
-            yield self._finished("max_tokens")
-            return
-        if ask.thinking is not None:
+        if ask.thinking is not None and ask.most:
             async with aclosing(self._think(ask.thinking)) as events:
                 async for event in events:
                     yield event
-            if self._used >= ask.most:
-                yield self._finished("max_tokens")
-                return
-        async with aclosing(self._write()) as events:
-            async for event in events:
+        if self._used < ask.most:
+            async with aclosing(self._write()) as events:
+                async for event in events:
+                    yield event
+        elif self._started is None:
+            for event in await self._read():
                 yield event
         yield self._finished(self._reason())
+
+    async def _read(self) -> list[Event]:
+        """Have the prompt computed and nothing written."""
+        async with aclosing(self._run(_Leg(most=0))) as said:
+            async for event in said:
+                if isinstance(event, Started):
+                    break
+        return self._begun
 
     # --- thinking ---------------------------------------------------------------------------------
 
@@ -174,7 +175,7 @@ class Answer:
         async with aclosing(self._server.complete(self._body(leg))) as events:
             async for event in events:
                 if "prompt_progress" in event:
-                    for begun in self._begin(event["prompt_progress"]):
+                    for begun in self._begun_with(event["prompt_progress"]):
                         yield begun
                     continue
                 new, count = event["tokens_predicted"] - count, event["tokens_predicted"]
@@ -196,17 +197,26 @@ class Answer:
         """Whether the leg ended because the model was done."""
         return self._ended == "eos"
 
-    def _begin(self, progress: dict[str, int]) -> list[Event]:
-        """`Started`, once the first leg's prompt is computed, and what was written ahead of it."""
+    def _begun_with(self, progress: dict[str, int]) -> list[Event]:
+        return self._begun if self._begins(progress) else []
+
+    def _begins(self, progress: dict[str, int]) -> bool:
+        """Whether the first leg's prompt is computed with this."""
         if self._started is not None or progress["processed"] < progress["total"]:
-            return []
+            return False
         total = progress["total"] - self._ahead
         reused = min(progress["cache"], total)
         use: CacheUse = self._use(reused)
         self._started = Started("", total, reused, use.read, use.write_5m, use.write_1h)
+        return True
+
+    @property
+    def _begun(self) -> list[Event]:
+        """`Started`, and what was written ahead of the first leg."""
+        started: list[Event] = [] if self._started is None else [self._started]
         if not self._ahead:
-            return [self._started]
-        return [self._started, Said("", [], "", thinking=True, count=self._ahead)]
+            return started
+        return [*started, Said("", [], "", thinking=True, count=self._ahead)]
 
     def _end(self, event: dict[str, Any]) -> None:
         kind = event.get("stop_type")

@@ -41,6 +41,7 @@ PATIENCE_SECONDS = 300.0
 START_SECONDS = 600.0
 
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_GOING_SECONDS = 0.5
 _LAST_WORDS = 40
 _TOKENIZE_SECONDS = 60.0
 # How the library begins a line that tells an error: a time, and the letter.
@@ -162,12 +163,12 @@ class LlamacppServer:
                         yield event
                         if event.get("stop"):
                             return
-                    raise EngineDied("llama.cpp's process ended in the middle of an answer")
+                    raise aiohttp.ServerDisconnectedError("it ended in the middle of an answer")
                 finally:
                     # An answer that is not read to its end would go on without a reader.
                     response.close()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineDied(f"llama.cpp's process does not answer: {error}") from error
+            raise await self._silence(error) from error
 
     async def tokens(self, text: str) -> list[int]:
         """The tokens of a text, control tokens in it included."""
@@ -267,7 +268,7 @@ class LlamacppServer:
 
     async def _read_facts(self) -> Facts:
         try:
-            props = await self._ask("/props")
+            props = await self._fetch("/props")
         except EngineDied as error:
             raise EngineStartError(str(error)) from error
         return Facts(
@@ -320,7 +321,11 @@ class LlamacppServer:
         return self._session
 
     async def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One answer in JSON. Raises EngineDied."""
+        """One answer in JSON, of a server that may be on its way back. Raises EngineDied."""
+        await self._wait_until_up()
+        return await self._fetch(path, body)
+
+    async def _fetch(self, path: str, body: dict[str, Any] | None = None) -> Any:
         session = self._opened()
         timeout = aiohttp.ClientTimeout(total=_TOKENIZE_SECONDS)
         method = "GET" if body is None else "POST"
@@ -333,7 +338,16 @@ class LlamacppServer:
                     raise _wrong(raw)
                 return json.loads(raw)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineDied(f"llama.cpp's process does not answer: {error}") from error
+            raise await self._silence(error) from error
+
+    async def _silence(self, error: Exception) -> EngineDied:
+        """What a broken connection means. Where the process is gone, who comes next waits."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _GOING_SECONDS)
+                self._up.clear()
+        return EngineDied(f"llama.cpp's process does not answer: {error}")
 
     async def _disconnect(self) -> None:
         session, self._session = self._session, None
