@@ -27,7 +27,6 @@ from renga.models.find import read_template
 from renga.reading import Call, Definition, Result, Text, WrittenTurn, written_turns
 from renga.types import Prompt
 
-
 ZERO_WIDTH_SPACE = "\u200b"
 
 

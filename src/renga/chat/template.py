@@ -14,12 +14,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
+
+from renga.chat.sandbox import Sandbox
 
 Now = Callable[[], datetime]
 Message = dict[str, Any]
@@ -108,7 +107,8 @@ class ModelTemplate:
 
     def __init__(self, source: str, special: dict[str, str], now: Now) -> None:
         self._special = special
-        self._template = _compile(source, now)
+        self._sandbox = Sandbox(now)
+        self._template = self._sandbox.compile_template(source)
         self.abilities = _probe(self)
 
     def render(
@@ -123,7 +123,8 @@ class ModelTemplate:
 
         Raises one of REFUSALS.
         """
-        return self._template.render(
+        return self._sandbox.run(
+            self._template,
             messages=messages,
             tools=tools or None,
             documents=None,
@@ -170,9 +171,10 @@ def _probe(template: ModelTemplate) -> Abilities:
     called = way.message(), way.result()
     with_call = shown(question, *called, tools=[_TOOL])
     key = _thought_key(lambda *messages: shown(question, *messages, tools=[_TOOL]), way)
+    shows_calls = _VALUE in with_call and _RESULT in with_call
     both = way.message(content=_FINE, **{key: _THOUGHT}), way.result()
     return Abilities(
-        tools=_VALUE in with_call and _RESULT in with_call,
+        tools=shows_calls,
         definitions="A town." in with_call,
         text_arguments=way.text_arguments,
         no_content=way.no_content,
@@ -180,7 +182,7 @@ def _probe(template: ModelTemplate) -> Abilities:
         thought_or_text=with_call != "" == shown(question, *both, tools=[_TOOL]),
         # Tools that are told in the system text stand at its end.
         system_first=-1 < head.find(_SYSTEM) < head.find("A town.")
-        or "A town." not in with_call != "",
+        or (shows_calls and "A town." not in with_call),
         system_inside=-1 < inside.find(_LATER) < inside.find(_SYSTEM),
         user_after_results=_LATER in shown(question, *called, later, tools=[_TOOL]),
         short_ids=way.short_ids,
@@ -219,53 +221,3 @@ def _thought_key(shown: Callable[..., str], way: Way) -> str:
 
 def _said(role: str, content: str) -> Message:
     return {"role": role, "content": content}
-
-
-# --- how it is set up -----------------------------------------------------------------------------
-
-
-class _Generation(Extension):
-    """`{% generation %}` marks answers for training; for us its body is all there is to it."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Replace the block by its body."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _compile(source: str, now: Now) -> Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-
-    def strftime_now(form: str) -> str:
-        return now().strftime(form)
-
-    environment.filters["tojson"] = _to_json
-    environment.globals.update(raise_exception=_refuse, strftime_now=strftime_now)
-    return environment.from_string(source)
-
-
-def _refuse(message: str) -> NoReturn:
-    """What templates call where a conversation does not suit them."""
-    raise TemplateError(message)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON without jinja2's escapes for HTML, which no model was trained on."""
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        allow_nan=False,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )

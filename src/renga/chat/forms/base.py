@@ -81,22 +81,27 @@ class Words:
 
         Returns what stands for it in a rule, and the terminal that it needs, which `name` names.
         """
-        closer, rest = self._split(end)
-        stop = regex(closer)
-        free = f"/{text}/ & ~/(?s:.*){stop}(?s:.*)/"
-        if closer in self.markers:
-            return f"{name} {self.literal(end)}", [f"{name}: {free}"]
+        before, mark, behind = self._split(end)
+        stop = regex(mark)
+        if mark in self.markers:
+            lexeme = f"/{text}{regex(before)}/ & ~/(?s:.*){stop}(?s:.*)/"
+            return f"{name} {self.literal(mark + behind)}", [f"{name}: {lexeme}"]
         # A lexer takes the longest text that it can: the end must be a part of what it takes.
-        whole = f"/{text}{stop}/ & ~/(?s:.*){stop}(?s:.+)/"
-        behind = f" {self.literal(rest)}" if rest else ""
-        return f"{name}{behind}", [f"{name}: {whole}"]
+        lexeme = f"/{text}{regex(before)}{stop}/ & ~/(?s:.*){stop}(?s:.+)/"
+        rest = f" {self.literal(behind)}" if behind else ""
+        return f"{name}{rest}", [f"{name}: {lexeme}"]
 
-    def _split(self, end: str) -> tuple[str, str]:
-        """The mark that `end` begins with, or all of it up to its first mark, and the rest."""
-        if self._marker is None:
-            return end, ""
-        pieces = [piece for piece in self._marker.split(end) if piece]
-        return pieces[0], "".join(pieces[1:])
+    def _split(self, end: str) -> tuple[str, str, str]:
+        """What no text may hold that ends with `end`: its first mark, or else all of it.
+
+        With what stands in `end` before and behind that; white space is no part of it.
+        """
+        found = self._marker.search(end) if self._marker is not None else None
+        if found is not None:
+            return end[: found.start()], found[0], end[found.end() :]
+        mark = end.strip()
+        before, _, behind = end.partition(mark)
+        return before, mark, behind
 
 
 class Shape(Protocol):
@@ -181,4 +186,4 @@ def written_json(value: Any, *, spaced: bool) -> str:
 
 def regex(text: str) -> str:
     """`text` as a part of a regular expression between slashes."""
-    return re.escape(text).replace("/", r"\/")
+    return re.escape(text).replace("/", r"\/").replace("\\\n", r"\n").replace("\\ ", " ")

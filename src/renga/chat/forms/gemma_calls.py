@@ -262,7 +262,8 @@ class _Rules:
         named = own.get("properties", {})
         self._check(own, _OBJECT)
         required = set(own.get("required", ()))
-        if not named and own.get("additionalProperties") is not False and not required:
+        free = own.get("additionalProperties", "properties" not in own) is not False
+        if free and not named and not required:
             return self._mapping(own, level)
         if own.get("additionalProperties", False) not in (False, True) or required - set(named):
             raise Unfollowable(

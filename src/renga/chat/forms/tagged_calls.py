@@ -28,6 +28,11 @@ COMBINING = frozenset(
     }
 )
 _PLACES = re.compile(r"\{(name|key|kind)\}")
+_PLACED = {
+    "name": r"(?P<name>[^<>\s]+)",
+    "key": r"(?P<name>[^<>]+?)",
+    "kind": r"(?P<kind>\w*)",
+}
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,8 @@ class Tag:
         self._end = pieces[-1].split()[-1] if pieces[-1].strip() else ""
         self._pattern = re.compile("".join(map(self._part, range(len(pieces)), pieces)))
 
-    def take(self, text: str, start: int) -> tuple[str, int] | None:
-        """The name in the tag at `start`, and where the tag ends; None where it is not whole yet.
+    def take(self, text: str, start: int) -> re.Match[str] | None:
+        """The tag at `start`, with its name; None where it is not whole yet.
 
         Raises ValueError where there is no such tag.
         """
@@ -119,7 +124,7 @@ class Tag:
             place = -1 if place == len(text) else place
             found = self._pattern.fullmatch(text, start, place) if place >= 0 else None
         if found is not None:
-            return found["name"], found.end()
+            return found
         if place >= 0 or len(text) - start >= LONGEST_TAG:
             raise ValueError("no tag")
         return None
@@ -129,7 +134,7 @@ class Tag:
         """A piece of the pattern: what is written, or, between two of those, a name."""
         if place % 2 == 0:
             return r"\s*".join(map(re.escape, piece.split()))
-        return {"kind": r"\s*\w*", "name": "(?P<name>[^<>\\s]+)", "key": "(?P<name>[^<>]+?)"}[piece]
+        return _PLACED[piece]
 
 
 class TaggedBody:
@@ -141,6 +146,7 @@ class TaggedBody:
         self._name: str | None = None
         self._key: str | None = None  # of the argument that is being read
         self._searched = 0  # characters of it in which its end is not
+        self._said = ""  # whether it is a text, in forms that say so
         self._keys: set[str] = set()
         self._called = False  # whether a call was whole
 
@@ -187,10 +193,11 @@ class TaggedBody:
         if found is None:
             return at
         if self._name is None:
-            self._named(found[0], parts)
+            self._named(found["name"], parts)
         else:
-            self._key, self._searched = found[0], 0
-        return found[1]
+            self._key, self._searched = found["name"], 0
+            self._said = found.groupdict().get("kind", "")
+        return found.end()
 
     def _named(self, name: str, parts: list[Part]) -> None:
         if not NAME.fullmatch(name):
@@ -215,6 +222,8 @@ class TaggedBody:
         return end + len(stop)
 
     def _kind(self, key: str) -> Kind:
+        if self._said:
+            return "text" if self._said == self._shape.typed[0] else "json"
         tool = self._tools.get(self._name or "")
         return "any" if tool is None else kind_of(property_of(tool.schema, key), self._shape.stop)
 
@@ -266,16 +275,22 @@ class _Rules:
         if "additionalProperties" in self._own:
             return self._own["additionalProperties"] is not False
         # As with JSON, an object that names its properties is written with those alone.
-        return not self._own.get("properties")
+        return "properties" not in self._own
 
     def _argument(self, id_: str, key: str) -> None:
         if re.search(r"[<>\"\s]", key) or not key:
             raise Unfollowable(f"properties.{key}: a name that this model's form cannot write")
         schema = property_of(self._own, key)
+        followed = property_of(self._tool.followed or {}, key)
         kind = kind_of(schema, self._shape.stop)
-        opens = self._words.literal(self._shape.opened(key, kind))
-        value = self._value(id_, schema, property_of(self._tool.followed or {}, key), kind)
-        self._lines.append(f"value_{id_}: {opens} {value}")
+        kinds: list[Kind] = [kind]
+        if self._shape.typed[0] and kind in ("text or null", "any"):
+            kinds = ["text", "json"]
+        either = []
+        for n, one in enumerate(kinds):
+            opens = self._words.literal(self._shape.opened(key, one))
+            either.append(f"{opens} {self._value(f'{id_}_{n}', schema, followed, one)}")
+        self._lines.append(f"value_{id_}: {' | '.join(either)}")
 
     def _others(self, named: list[str]) -> None:
         """Arguments under names of the model's own."""
@@ -283,6 +298,8 @@ class _Rules:
         schema = self._own.get("additionalProperties", True)
         followed = object_of(self._tool.followed or {}).get("additionalProperties", True)
         kind = kind_of(schema, self._shape.stop)
+        if self._shape.typed[0] and kind in ("text or null", "any"):
+            kind = "text"
         before, after = map(self._words.literal, self._shape.opened("\0", kind).split("\0"))
         other = f" & ~/({'|'.join(map(regex, named))})/" if named else ""
         value = self._value(id_, schema, followed, kind)

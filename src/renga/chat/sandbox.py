@@ -1,0 +1,323 @@
+"""Where a chat template runs: what `transformers` gives it, and no more work than a prompt needs.
+
+Templates come with models, from anybody. Owns: which functions and filters a template finds; that
+it reaches nothing but what it was given (jinja2's sandbox); and that it ends: all text that it
+makes and all of its time are counted, each step is small, and a template that goes on beyond that
+raises `TemplateError` as one that refuses. It knows no conversations.
+
+Source: `transformers.utils.chat_template_utils`, which is the oracle of what templates find.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import wraps
+from typing import Any, Final, NoReturn
+
+from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+LONGEST_SOURCE = 1_000_000  # characters; the longest that are published have 20,000
+MOST_SECONDS = 10.0  # of the processor: a window's worth of messages takes milliseconds
+MOST_TEXT = 1 << 28  # characters of all texts and lists that are made on the way to the prompt
+LARGEST = 100_000  # numbers that say how often or how wide
+MOST_PARTS = 1_000_000  # of lists and objects within each other
+MOST_BITS = 4_096  # of a number
+_STEPS_PER_LOOK = 64  # at the clock
+
+# What would make a text of any length out of a short one, and is of no use in a prompt.
+_WITHOUT: Final = ("lipsum", "cycler", "joiner")
+_WITHOUT_FILTERS: Final = ("urlize", "pprint", "xmlattr", "random")
+_WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*")
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """jinja2's environment for chat templates. Threads may share one, and its templates."""
+
+    intercepted_binops = frozenset(["+", "*", "**", "%"])
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=[_Generation, loopcontrols],
+            finalize=self._written,
+        )
+        self._here = threading.local()
+
+        def strftime_now(form: str) -> str:
+            return now().strftime(form)
+
+        self.filters["tojson"] = _to_json
+        self.globals.update(raise_exception=_refuse, strftime_now=strftime_now)
+        for name in _WITHOUT:
+            self.globals.pop(name)
+        for name in _WITHOUT_FILTERS:
+            self.filters.pop(name)
+        self.filters.update({name: self._counted(f) for name, f in self.filters.items()})
+
+    def compile_template(self, source: str) -> Template:
+        """The template of that source. Raises TemplateError."""
+        if len(source) > LONGEST_SOURCE:
+            raise TemplateError(f"the template is longer than {LONGEST_SOURCE:,} characters")
+        self._begin()
+        try:
+            return self.from_string(source)
+        except RecursionError as error:
+            raise TemplateError("the template is nested too deeply") from error
+
+    def run(self, template: Template, **given: Any) -> str:
+        """What the template writes. Raises what it raises, and TemplateError where it goes on."""
+        self._begin()
+        try:
+            return template.render(**given)
+        except MemoryError as error:
+            raise TemplateError("the template makes more text than there is memory for") from error
+
+    # --- counting -----------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._here.text, self._here.steps = 0, 0
+        self._here.end = time.thread_time() + MOST_SECONDS
+
+    def spend(self, size: int = 1) -> bool:
+        """Count a step that makes so much text. Raises TemplateError where it is too much."""
+        here = self._here
+        here.text += size
+        here.steps += 1
+        if here.text > MOST_TEXT:
+            raise TemplateError(f"the template makes more than {MOST_TEXT:,} characters of text")
+        if (size > LARGEST or not here.steps % _STEPS_PER_LOOK) and time.thread_time() > here.end:
+            raise TemplateError(f"the template takes more than {MOST_SECONDS:g} seconds")
+        return True
+
+    def _written(self, value: Any) -> Any:
+        """What `{{ value }}` writes."""
+        if not isinstance(value, str):
+            self._check_parts(value)
+        self.spend(len(value) if isinstance(value, str) else 1)
+        return value
+
+    def joined(self, *values: Any) -> str:
+        """What `a ~ b` is."""
+        for value in values:
+            if not isinstance(value, str):
+                self._check_parts(value)
+        texts = [str(value) for value in values]
+        self.spend(sum(map(len, texts)))
+        return "".join(texts)
+
+    def made(self, value: Any) -> Any:
+        """A list or an object that a template wrote down: lists of lists grow fast."""
+        self.spend(self._check_parts(value))
+        return value
+
+    def _check_parts(self, value: Any) -> int:
+        """How many parts a value has, those within them too. Raises TemplateError."""
+        count = 0
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            count += 1
+            if count > MOST_PARTS:
+                raise TemplateError(f"the template makes a list of more than {MOST_PARTS:,} parts")
+            if isinstance(one, Mapping):
+                waiting += one.values()
+            elif isinstance(one, list | tuple):
+                waiting += one
+            elif isinstance(one, Namespace):
+                raise TemplateError("a namespace is no value")
+        return count
+
+    # --- what a template does -----------------------------------------------------------------
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """An operator whose result may be large."""
+        sizes = [len(one) for one in (left, right) if isinstance(one, str | list | tuple)]
+        if operator == "%" and isinstance(left, str):
+            _check_width(left)
+        elif operator == "*" and sizes:
+            self.spend(sum(sizes) * max(0, *(n for n in (left, right) if isinstance(n, int))))
+        elif operator in ("*", "**") and isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * (right if operator == "**" else 1) + right.bit_length()
+            if bits > MOST_BITS:
+                raise TemplateError(f"the template makes a number of more than {MOST_BITS} bits")
+        self.spend(sum(sizes, 1))
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """A function or a method."""
+        self.spend()
+        _check_arguments((*args, *kwargs.values()))
+        own = getattr(obj, "__self__", None)
+        if isinstance(own, str):
+            self._check_method(own, getattr(obj, "__name__", ""), args)
+        result = super().call(context, obj, *args, **kwargs)
+        self.spend(_size(result))
+        if obj is dict:
+            self._check_parts(result)
+        return result
+
+    def _check_method(self, own: str, name: str, args: tuple[Any, ...]) -> None:
+        """A method of a text, by how long what it gives may be."""
+        if name in ("format", "format_map"):
+            _check_width(own)
+        elif name == "translate":
+            raise TemplateError("translate is not for templates")
+        elif name == "expandtabs":
+            self.spend(own.count("\t") * LARGEST)
+        elif name == "replace" and len(args) > 1:
+            self.spend(_replaced(own, *args[:2]))
+        elif name == "join" and args and isinstance(args[0], Iterable):
+            self.spend(len(own) * _size(args[0]))
+        self.spend(len(own))
+
+    def _counted(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter, with its work counted."""
+        name = getattr(filter_, "__name__", "")
+
+        @wraps(filter_)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            given = [*args, *kwargs.values()]
+            _check_arguments(given)
+            values = [one for one in given if isinstance(one, str | list | tuple | dict | range)]
+            self.spend(sum(map(len, values), 1))
+            self._check_filter(name, values, given)
+            result = filter_(*args, **kwargs)
+            self.spend(_size(result))
+            return result
+
+        return counted
+
+    def _check_filter(self, name: str, values: Sequence[Any], given: Sequence[Any]) -> None:
+        """A filter, by how long what it gives may be."""
+        texts = [one for one in given if isinstance(one, str)]
+        if name == "do_replace" and len(texts) > 2:
+            self.spend(_replaced(*texts[:3]))
+        elif name == "do_format" and texts:
+            _check_width(texts[0])
+        elif name in ("do_indent", "do_wordwrap"):
+            widths = [one for one in given if isinstance(one, int)]
+            widths += [len(one) for one in texts[1:]]
+            self.spend(sum(one.count("\n") + 1 for one in texts[:1]) * max(widths, default=4))
+        elif name in ("sync_do_join", "do_join") and len(texts) and len(values) > 1:
+            self.spend(sum(map(len, texts)) * max(map(len, values)))
+        if not isinstance(given[0] if given else "", str):
+            for value in values:
+                if name in ("_to_json", "do_string", "soft_str", "do_join", "sync_do_join"):
+                    self._check_parts(value)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        """The template's tree, with a step counted in every round of what can go round."""
+        tree = super()._parse(source, name, filename)
+        for loop in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
+            loop.body.insert(0, nodes.ExprStmt(_hook("spend"), lineno=loop.lineno))
+            if isinstance(loop, nodes.For) and loop.test is not None:
+                loop.test = nodes.And(_hook("spend"), loop.test, lineno=loop.lineno)
+        return _Counting().visit(tree)
+
+
+class _Counting:
+    """Puts calls of the sandbox in the place of what jinja2 does without asking it."""
+
+    def visit(self, node: Any) -> Any:
+        """The node to stand where this one does."""
+        for field, value in node.iter_fields():
+            if isinstance(value, nodes.Node):
+                setattr(node, field, self.visit(value))
+            elif isinstance(value, list):
+                value[:] = [self.visit(v) if isinstance(v, nodes.Node) else v for v in value]
+        if isinstance(node, nodes.Concat):
+            return _hook("joined", node.nodes, node.lineno)
+        stored = isinstance(node, nodes.Tuple) and node.ctx != "load"
+        if isinstance(node, nodes.List | nodes.Dict | nodes.Tuple) and not stored:
+            return node if _is_plain(node) else _hook("made", [node], node.lineno)
+        return node
+
+
+def _is_plain(node: nodes.Node) -> bool:
+    """Whether nothing but constants stands in it."""
+    return not any(
+        isinstance(inner, nodes.Name | nodes.Call | nodes.Filter | nodes.Getattr | nodes.Getitem)
+        for inner in node.find_all(nodes.Node)
+    )
+
+
+def _hook(name: str, args: list[nodes.Expr] | None = None, lineno: int = 1) -> nodes.Call:
+    function = nodes.EnvironmentAttribute(name, lineno=lineno)
+    return nodes.Call(function, args or [], [], None, None, lineno=lineno)
+
+
+def _size(value: Any) -> int:
+    return len(value) if isinstance(value, str | list | tuple | dict | range) else 1
+
+
+def _replaced(text: str, old: Any, new: Any) -> int:
+    """How long `text` may become where `old` becomes `new`."""
+    if not isinstance(old, str) or not isinstance(new, str):
+        return 1
+    return len(text) + (len(text) // max(len(old), 1) + 1) * len(new)
+
+
+def _check_arguments(given: Iterable[Any]) -> None:
+    for one in given:
+        if isinstance(one, int) and abs(one) > LARGEST and one.bit_length() > MOST_BITS:
+            raise TemplateError(f"the template makes a number of more than {MOST_BITS} bits")
+        if isinstance(one, int) and abs(one) > LARGEST:
+            raise TemplateError(f"the template asks for {one:,}; at most {LARGEST:,} is accepted")
+
+
+def _check_width(form: str) -> None:
+    if _WIDE.search(form):
+        raise TemplateError("the template writes wider than a prompt is")
+
+
+# --- what templates find --------------------------------------------------------------------------
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks answers for training; for us its body is all there is to it."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Replace the block by its body."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _refuse(message: str) -> NoReturn:
+    """What templates call where a conversation does not suit them."""
+    raise TemplateError(message)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON without jinja2's escapes for HTML, which no model was trained on."""
+    if isinstance(indent, int) and indent > _WIDEST_INDENT:
+        raise TemplateError("the template writes wider than a prompt is")
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        allow_nan=False,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+_WIDEST_INDENT = 16
