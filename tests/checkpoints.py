@@ -70,6 +70,22 @@ FAMILIES: dict[str, Config] = {
         "original_max_position_embeddings": 96,
         "tie_word_embeddings": True,
     },
+    "smollm3": {
+        **{key: value for key, value in _TINY.items() if key != "head_dim"},
+        "model_type": "smollm3",
+        "no_rope_layers": [1, 0],
+        "tie_word_embeddings": True,
+    },
+    "granite": {
+        **{key: value for key, value in _TINY.items() if key != "head_dim"},
+        "model_type": "granite",
+        "embedding_multiplier": 12.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.22,
+        "logits_scaling": 0.5,
+        "tie_word_embeddings": True,
+    },
+    "gemma": {**_TINY, "model_type": "gemma"},
     "gemma2": {
         **_TINY,
         "model_type": "gemma2",
@@ -113,10 +129,14 @@ def _spread(name: str, value: Any, config: Config) -> float:
     if value.ndim == 1:
         return 0.1
     if name.endswith("embed_tokens.weight"):
-        # Gemma multiplies embeddings by the root of their width.
-        return 0.08 if config["model_type"].startswith("gemma") else 0.3
+        # Gemma multiplies embeddings by the root of their width, Granite by a factor.
+        return 0.08 if config["model_type"].startswith("gemma") else 0.3 / _factor(config)
     gain = 3.0 if any(part in name for part in ("q_proj", "k_proj", "qkv_proj")) else 2.0
     return float(gain / value.shape[-1] ** 0.5)
+
+
+def _factor(config: Config) -> float:
+    return float(config.get("embedding_multiplier", 1.0))
 
 
 def _centre(name: str, value: Any, config: Config, tied: bool) -> float:

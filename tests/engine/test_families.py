@@ -140,7 +140,7 @@ def test_every_part_runs_in_the_runtimes_own_kernels(made: Made, tmp_path: Path)
     norms = {"gemma2": 4, "qwen3": 4, "gemma3_text": 6}.get(config["model_type"], 2)
     products = 4 if config["model_type"] == "phi3" else 5  # phi stores gate and up as one
     assert kinds["PagedAttention"] == layers
-    assert kinds["RoPE"] == 2 * layers
+    assert kinds["RoPE"] == 2 * sum(config.get("no_rope_layers") or [1] * layers)
     assert kinds["RMS"] == norms * layers + 1
     assert kinds["FullyConnected"] == products * layers + 1
     assert not kinds.keys() & {"Transpose", "StridedSlice", "SoftMax", "Broadcast", "Select"}
@@ -205,6 +205,8 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
         config["hidden_size"] = kv_heads * groups * 32
     if "layer_types" in config:
         config["layer_types"] = (["sliding_attention", "full_attention"] * 2)[:layers]
+    if "no_rope_layers" in config:
+        config["no_rope_layers"] = ([1, 0] * 2)[:layers]
     if config["model_type"] in ("gemma2", "gemma3_text"):
         config["sliding_window"] = config["sliding_window"] or 8
     return config

@@ -42,7 +42,8 @@ def made_once(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def checkpoint(made_once: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made_once, tmp_path / "tiny"))
+    shutil.copytree(made_once, tmp_path / "tiny")
+    return tmp_path / "tiny"
 
 
 def _change(checkpoint: Path, **fields: object) -> None:

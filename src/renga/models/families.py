@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from renga.errors import SetupError
@@ -54,6 +54,9 @@ class Network:
     norm_offset: float = 0.0
     """What is added to a stored norm gain: 1 where gains are stored as their distance from 1."""
     embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    """What attention and feed-forward give is multiplied by this before it is added."""
+    logit_divisor: float = 1.0
     logit_cap: float | None = None
     """Logits are kept within +-cap by `cap * tanh(logits / cap)`."""
     sandwich: bool = False
@@ -82,6 +85,10 @@ class Family:
     sandwich: bool = False
     local_theta: str = ""
     """The field with the base of sliding layers, where it is theirs alone."""
+    scaled: bool = False
+    """Whether the configuration has factors for embeddings, attention, layers and logits."""
+    unturned: bool = False
+    """Whether some layers turn nothing: `no_rope_layers` has a 0 for each of them."""
 
 
 def _never(_config: Config, layers: int) -> list[str]:
@@ -121,6 +128,7 @@ _GEMMA3 = {**_GEMMA2, "vocab_size": 262_208, "max_position_embeddings": 131_072}
 _GEMMA3 |= {"rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0}
 _CAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
 _QWEN = {"max_position_embeddings": 32_768}
+_SMOLLM3 = {"rope_theta": 2_000_000.0, "tie_word_embeddings": True}
 _PHI3 = {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4_096}
 
 FAMILIES: dict[str, Family] = {
@@ -131,6 +139,8 @@ FAMILIES: dict[str, Family] = {
     "Phi3ForCausalLM": Family(
         "Phi 3", "Phi 3 and 3.5 mini, Phi 4, Phi 4 mini", _everywhere, _PHI3, packed=True
     ),
+    "SmolLM3ForCausalLM": Family("SmolLM 3", "SmolLM 3", _never, _SMOLLM3, unturned=True),
+    "GraniteForCausalLM": Family("Granite", "Granite 3, dense ones", _never, scaled=True),
     "GemmaForCausalLM": Family("Gemma", "Gemma 1.1", _never, _GEMMA, gemma=True),
     "Gemma2ForCausalLM": Family(
         "Gemma 2",
@@ -162,6 +172,8 @@ _BY_TYPE = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "phi3": "Phi3ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+    "granite": "GraniteForCausalLM",
     "gemma": "GemmaForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
@@ -217,9 +229,11 @@ def read_network(config: Config, name: str = "the model") -> Network:
         eps=_number(config, "rms_norm_eps", 1e-6),
         tied=bool(config.get("tie_word_embeddings", False)),
         activation=_activation(config, family),
-        attention_scale=_number(config, "query_pre_attn_scalar", float(head_dim)) ** -0.5,
+        attention_scale=_attention_scale(config, family, head_dim),
         norm_offset=1.0 if family.gemma else 0.0,
-        embedding_scale=math.sqrt(hidden) if family.gemma else 1.0,
+        embedding_scale=_embedding_scale(config, family),
+        residual_scale=_number(config, "residual_multiplier", 1.0) if family.scaled else 1.0,
+        logit_divisor=_number(config, "logits_scaling", 1.0) if family.scaled else 1.0,
         logit_cap=_number(config, "final_logit_softcapping", 0.0) or None,
         sandwich=family.sandwich,
         packed=family.packed,
@@ -245,6 +259,8 @@ def _check_refused(config: Config, family: Family, name: str) -> None:
             "bits",
             "take the repository that it was quantized from, or a GGUF: pip install 'renga[gguf]'",
         )
+    if family.unturned and config.get("use_sliding_window"):
+        raise _wrong("use_sliding_window = true", f"false: {family.title} sees all of its context")
     if config.get("use_bidirectional_attention"):
         raise _wrong("use_bidirectional_attention = true", "false: a model that writes text")
     if family.title == "Gemma 2" and config.get("attn_logit_softcapping"):
@@ -255,20 +271,48 @@ def _check_refused(config: Config, family: Family, name: str) -> None:
         )
 
 
+def _attention_scale(config: Config, family: Family, head_dim: int) -> float:
+    if family.scaled:
+        return _number(config, "attention_multiplier", 1.0)
+    scalar = _number(config, "query_pre_attn_scalar", float(head_dim)) if family.gemma else head_dim
+    return float(scalar**-0.5)
+
+
+def _embedding_scale(config: Config, family: Family) -> float:
+    if family.scaled:
+        return _number(config, "embedding_multiplier", 1.0)
+    return math.sqrt(_count(config, "hidden_size")) if family.gemma else 1.0
+
+
 def _layers(config: Config, family: Family, head_dim: int) -> tuple[Layer, ...]:
     count = _count(config, "num_hidden_layers")
     types = family.layer_types(config, count)
     if not isinstance(types, list) or len(types) != count:
         raise _wrong(f"layer_types = {types!r}", f"{count} types of layers")
     kinds: dict[str, Layer] = {}
-    for kind in types:
-        if kind in kinds:
-            continue
+    for kind in {str(kind) for kind in types}:
         if kind not in (_FULL, _SLIDING):
             raise _wrong(f"layer_types has {kind!r}", f"{_FULL}, {_SLIDING}")
         window = _count(config, "sliding_window") if kind == _SLIDING else None
         kinds[kind] = Layer(window, _rotation(config, family, head_dim, kind))
-    return tuple(kinds[kind] for kind in types)
+    turning = _turning(config, family, count)
+    return tuple(
+        kinds[kind] if turns else replace(kinds[kind], rotation=None)
+        for kind, turns in zip(types, turning, strict=True)
+    )
+
+
+def _turning(config: Config, family: Family, count: int) -> list[bool]:
+    """Which layers turn queries and keys."""
+    if not family.unturned:
+        return [True] * count
+    found = config.get("no_rope_layers")
+    if found is None:
+        every = config.get("no_rope_layer_interval", 4)
+        return [(number + 1) % every != 0 for number in range(count)]
+    if not isinstance(found, list) or len(found) < count:
+        raise _wrong(f"no_rope_layers = {found!r}", f"{count} times 0 or 1")
+    return [bool(turns) for turns in found[:count]]
 
 
 def _rotation(config: Config, family: Family, head_dim: int, kind: str) -> Rotation:

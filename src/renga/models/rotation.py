@@ -48,7 +48,7 @@ class _Asked:
         value = self.given.get(key)
         if value is None and default is not None:
             return default
-        if type(value) not in (int, float) or not 0 < value < math.inf:
+        if value is None or type(value) not in (int, float) or not 0 < value < math.inf:
             raise _refused(f"{key} = {value!r}", "a number above 0")
         return float(value)
 

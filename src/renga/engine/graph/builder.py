@@ -81,14 +81,18 @@ class Builder:
         normed = self._norm(hidden, at + "input_layernorm.weight", width)
         mixed = self._attention(normed, number, layer)
         if not self.network.sandwich:
-            hidden = op.add(hidden, mixed)
+            hidden = op.add(hidden, self._scaled(mixed))
             normed = self._norm(hidden, at + "post_attention_layernorm.weight", width)
-            return op.add(hidden, self._feed_forward(normed, at + "mlp."))
+            return op.add(hidden, self._scaled(self._feed_forward(normed, at + "mlp.")))
         mixed = self._norm(mixed, at + "post_attention_layernorm.weight", width)
         hidden = op.add(hidden, mixed)
         normed = self._norm(hidden, at + "pre_feedforward_layernorm.weight", width)
         fed = self._feed_forward(normed, at + "mlp.")
         return op.add(hidden, self._norm(fed, at + "post_feedforward_layernorm.weight", width))
+
+    def _scaled(self, added: ov.Node) -> ov.Node:
+        scale = self.network.residual_scale
+        return added if scale == 1.0 else op.multiply(added, _float(scale))
 
     def _logits(self, hidden: ov.Node) -> ov.Node:
         network, width = self.network, self.network.hidden
@@ -97,6 +101,8 @@ class Builder:
         else:
             head = self.matrices.projection(network.vocab, width)
         logits = op.matmul(hidden, head, False, True)
+        if network.logit_divisor != 1.0:
+            logits = op.divide(logits, _float(network.logit_divisor))
         if network.logit_cap is None:
             return logits
         cap = _float(network.logit_cap)
