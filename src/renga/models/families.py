@@ -122,10 +122,20 @@ _GEMMA: dict[str, Any] = {
     "tie_word_embeddings": True,
     "rms_norm_eps": 1e-6,
 }
-_GEMMA2 = {**_GEMMA, "num_attention_heads": 8, "num_key_value_heads": 4, "sliding_window": 4096}
-_GEMMA2 |= {"query_pre_attn_scalar": 256}
-_GEMMA3 = {**_GEMMA2, "vocab_size": 262_208, "max_position_embeddings": 131_072}
-_GEMMA3 |= {"rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0}
+_GEMMA2: dict[str, Any] = {
+    **_GEMMA,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "sliding_window": 4096,
+    "query_pre_attn_scalar": 256,
+}
+_GEMMA3: dict[str, Any] = {
+    **_GEMMA2,
+    "vocab_size": 262_208,
+    "max_position_embeddings": 131_072,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 10_000.0,
+}
 _CAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
 _QWEN = {"max_position_embeddings": 32_768}
 _SMOLLM3 = {"rope_theta": 2_000_000.0, "tie_word_embeddings": True}
