@@ -247,11 +247,12 @@ def _check_citations(prompt: Prompt) -> None:
     """Citations are of all documents or of none, and of all search results or of none."""
     first: dict[str, bool] = {}
     for found in sources_of(prompt):
-        block = found.block
-        enabled = block.citations is not None and block.citations.enabled
-        if first.setdefault(block.type, enabled) != enabled:
+        source = found.block
+        enabled = source.citations is not None and source.citations.enabled
+        if first.setdefault(source.type, enabled) != enabled:
             raise InvalidRequest(
-                f"{found.path}.citations.enabled: citations must be enabled for all `{block.type}` "
+                f"{found.path}.citations.enabled: citations must be enabled for all "
+                f"`{source.type}` "
                 f"blocks of a request or for none, got {str(enabled).lower()} here and "
                 f"{str(not enabled).lower()} before"
             )

@@ -85,6 +85,8 @@ def check(citation: Citation, asked: MessagesRequest, pages: Sequence[str] = ())
             inner = found["content"][start:end]
             assert citation.cited_text == "".join(block["text"] for block in inner)
             assert (citation.source, citation.title) == (found["source"], found["title"])
+        case _:
+            raise AssertionError("no server makes such a citation here")
     if not isinstance(citation, SearchResultLocation):
         assert isinstance(citation, CharLocation | PageLocation | ContentBlockLocation)
         assert citation.document_title == documents[citation.document_index]["title"]
