@@ -2,7 +2,7 @@
 
 Owned rules: what is told as read from the cache was found by a mark and truly read; what is told as
 written was computed and is kept now, which here means: until its slot and the memory for prompts
-are needed for others. Nothing can be pinned (decision 0017). An entry is found by its own workspace
+are needed for others. Nothing can be pinned (decision 0027). An entry is found by its own workspace
 alone, for its time to live from the start of the request that wrote it or last found it.
 """
 
