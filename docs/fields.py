@@ -54,6 +54,10 @@ class Sample:
         """The top-level field that it is about."""
         return self.name.partition(".")[0].partition(" ")[0]
 
+    def asking(self, model: str) -> Sample:
+        """The same, of another model."""
+        return Sample(self.name, {**self.fields, "model": model})
+
 
 def _turns(*messages: Any) -> dict[str, Any]:
     return {"messages": list(messages)}
@@ -401,12 +405,13 @@ async def send_all() -> Found:
             )
             await stack.enter_async_context(client)
             return {
-                path: [(sample, await _send(client, path, sample)) for sample in samples]
+                path: [(sample, await send(client, path, sample)) for sample in samples]
                 for path, samples in ((MESSAGES, MESSAGES_SAMPLES), (CHAT, CHAT_SAMPLES))
             }
 
 
-async def _send(client: httpx.AsyncClient, path: str, sample: Sample) -> Verdict:
+async def send(client: httpx.AsyncClient, path: str, sample: Sample) -> Verdict:
+    """What becomes of one sample."""
     response = await client.post(path, json={**BASE, **sample.fields})
     if response.status_code == 200:
         ignored = response.headers.get("renga-ignored", "").split(", ")

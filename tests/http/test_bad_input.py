@@ -41,8 +41,19 @@ BODIES = [
     raw("form fields", "body: ", "valid JSON", content=b"model=haiku&max_tokens=5"),
     raw("not UTF-8", "body: ", "valid JSON", content=GOOD.replace(b"one", b"\xff\xfe")),
     raw("a lone surrogate", "body: ", "valid JSON", content=GOOD.replace(b"one", b"\\ud800")),
-    raw("NaN", "body: ", content=GOOD.replace(b"50", b"NaN")),
-    raw("Infinity", "body: ", content=GOOD.replace(b"50", b"Infinity")),
+    raw("NaN", "max_tokens: NaN", content=GOOD.replace(b"50", b"NaN")),
+    raw("Infinity", "max_tokens: NaN and", content=GOOD.replace(b"50", b"Infinity")),
+    raw("negative infinity", "max_tokens: NaN", content=GOOD.replace(b"50", b"-Infinity")),
+    raw("NaN alone", "body: NaN", content=b"NaN"),
+    raw("more than a float", "max_tokens: the number is", content=GOOD.replace(b"50", b"1e999")),
+    raw("more digits", "max_tokens: the", content=GOOD.replace(b"50", b"9" * 320 + b".0")),
+    raw(
+        "more than a float, deep",
+        "tools.0.input_schema.a.1: the number is too large",
+        content=GOOD.replace(
+            b"{", b'{"tools": [{"name": "a", "input_schema": {"a": [1e308, -1E+309]}}], ', 1
+        ),
+    ),
     raw("a key twice", "body: ", 'duplicate key "model"', content=GOOD[:-1] + b',"model":"opus"}'),
     raw("a comment", "body: ", content=b"// hi\n" + GOOD),
     raw("too deep", "body: ", "recursion", content=b"[" * 100_000),

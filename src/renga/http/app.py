@@ -25,6 +25,7 @@ from renga.http.messages import Manners, Messages
 from renga.http.models import Models
 from renga.http.openai.chat import Chat
 from renga.http.openai.errors import envelopes
+from renga.http.openai.limits import RateLimits
 from renga.http.openai.models import OpenAIModels
 from renga.http.openapi import Description
 from renga.http.requests import Requests
@@ -76,6 +77,7 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
             auth=auth,
             running=running,
             clock=app.clock,
+            limits=RateLimits(app.config.limits),
             limit=limit,
             ping_seconds=ping_seconds,
         ),

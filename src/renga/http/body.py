@@ -1,13 +1,15 @@
 """The bytes of a request: read with a limit, unpacked, decoded.
 
 Owns the size limit (before and after decompression), `Content-Encoding`, and what counts as JSON:
-UTF-8, no NaN, no key twice in one object (one of the two would be dropped in silence), at most 200
-levels deep. Knows no fields.
+UTF-8, finite numbers, no key twice in one object (one of the two would be dropped in silence), at
+most 200 levels deep. Knows no fields.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import zlib
 from typing import Any
 
@@ -20,6 +22,8 @@ from renga.http.running import ClientLeft
 
 SILENCE_SECONDS = 60.0  # a body that brings nothing for this long is given up
 _GZIP = 31  # zlib's window bits for the gzip format
+# What may be a number beyond the largest float, which would be read as infinity.
+_MAYBE_INFINITE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
 MOST_MEMBERS = 64  # parts of one gzip body; each one copies all that follow it
 _INLINE = 262_144  # compressed bytes up to which unpacking does not go to a thread
 
@@ -129,10 +133,52 @@ def decode(raw: bytes) -> dict[str, Any]:
     try:
         value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
-        raise InvalidRequest(f"body: it is not valid JSON: {error}") from error
+        raise _named(raw) or InvalidRequest(f"body: it is not valid JSON: {error}") from error
+    refuse_infinite(value, raw)
     if not isinstance(value, dict):
         kind = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
         raise InvalidRequest(
             f"body: Input should be an object, got {kind.get(type(value), 'a number')}"
         )
     return value
+
+
+def refuse_infinite(value: Any, raw: bytes, within: str = "") -> None:
+    """Raise InvalidRequest for a number in `value`, read from the JSON `raw`, beyond a float.
+
+    `within` is the path of `value`.
+    """
+    path = _not_finite(value) if _MAYBE_INFINITE.search(raw) else None
+    if path is not None:
+        place = ".".join(step for step in (within, path) if step) or "body"
+        raise InvalidRequest(f"{place}: the number is too large; accepted: up to 1.79e308")
+
+
+def _named(raw: bytes) -> InvalidRequest | None:
+    """The refusal of NaN or Infinity, which are no JSON and yet what some encoders write."""
+    if b"NaN" not in raw and b"Infinity" not in raw:
+        return None
+    try:
+        path = _not_finite(jiter.from_json(raw, allow_inf_nan=True))
+    except ValueError:
+        return None
+    if path is None:
+        return None
+    told = "NaN and Infinity are no JSON; accepted: a finite number"
+    return InvalidRequest(f"{path or 'body'}: {told}")
+
+
+def _not_finite(value: Any) -> str | None:
+    """The path of the first number in `value` that is none, or is infinite."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        path, here = waiting.pop()
+        inner: list[tuple[str, Any]] = []
+        if isinstance(here, float) and not math.isfinite(here):
+            return path
+        if isinstance(here, dict):
+            inner = [(str(name), one) for name, one in here.items()]
+        elif isinstance(here, list):
+            inner = [(str(at), one) for at, one in enumerate(here)]
+        waiting += [(f"{path}.{step}" if path else step, one) for step, one in reversed(inner)]
+    return None

@@ -30,6 +30,12 @@ RESULT: Any = {"role": "tool", "tool_call_id": "call_1", "content": "3"}
 ADD: Any = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 
 
+def some_of(*names: str, mode: str = "auto") -> Any:
+    """A choice that allows only the tools of these names."""
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def asked(*messages: Any, **fields: Any) -> TunedRequest:
     body = {"model": "haiku", "messages": list(messages) or [USER], **fields}
     return translate(body).request
@@ -146,6 +152,14 @@ def test_an_answer_may_be_sent_back_as_the_package_dumps_it():
 def test_a_choice_of_tools_is_the_same_choice(fields, choice):
     found = asked(tools=[ADD], **fields).tool_choice
     assert (None if found is None else found.model_dump()) == choice
+
+
+@pytest.mark.parametrize(("mode", "choice"), [("auto", "auto"), ("required", "any")])
+def test_of_some_allowed_tools_the_model_sees_no_others(mode, choice):
+    named = [{**ADD, "function": {**ADD["function"], "name": name}} for name in ("a", "b", "c")]
+    found = asked(tools=named, tool_choice=some_of("c", "b", mode=mode))
+    assert [tool.name for tool in found.tools] == ["b", "c"]
+    assert found.tool_choice.type == choice
 
 
 def test_parallel_calls_mean_nothing_without_tools():
@@ -279,7 +293,19 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "pattern",
     ),
     ({"tool_choice": "maybe"}, "tool_choice: ", "'required'"),
-    ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice: ", "`tools`"),
+    ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools: ", "required"),
+    (
+        {"tools": [ADD], "tool_choice": some_of("add", "sub")},
+        "tool_choice.allowed_tools.tools.1.function.name: ",
+        "'sub' is none of `tools`",
+    ),
+    ({"tools": [ADD], "tool_choice": some_of()}, "tool_choice.allowed_tools.tools: ", "at least"),
+    (
+        {"tools": [ADD], "tool_choice": some_of("add", mode="none")},
+        "tool_choice.allowed_tools.mode: ",
+        "'required'",
+    ),
+    ({"tool_choice": {"name": "add"}}, "tool_choice", "type"),
     ({"tool_choice": {"type": "custom"}}, "tool_choice: ", "function"),
     ({"temprature": 1}, "temprature: ", "did you mean `temperature`?"),
     ({"thinking": {"type": "enabled"}}, "thinking: ", "not permitted"),

@@ -250,7 +250,21 @@ class FunctionChoice(Wire):
     function: FunctionName
 
 
-_CHOICES = _CUSTOM | {"allowed_tools": "leave the others out of `tools`"}
+class AllowedTools(Wire):
+    """Those of the tools that may be called; `required` is one of them at least."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[
+        list[Annotated[FunctionChoice, _known("tool", ("function",), _CUSTOM)]],
+        Field(min_length=1, fail_fast=True),
+    ]
+
+
+class AllowedChoice(Wire):
+    """Some of the tools and no others."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
 
 
 def _choice(value: Any) -> Any:
@@ -261,10 +275,20 @@ def _choice(value: Any) -> Any:
     )
 
 
+def _choice_kind(value: Any) -> str:
+    return "word" if isinstance(value, str) else "object"
+
+
+_ChoiceObject = Annotated[FunctionChoice | AllowedChoice, Discriminator("type")]
+_AnyChoice = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("word")]
+    | Annotated[_ChoiceObject, Tag("object")],
+    Discriminator(_choice_kind),
+]
 ToolChoice = Annotated[
-    Literal["none", "auto", "required"] | FunctionChoice | None,
+    _AnyChoice | None,
     BeforeValidator(_choice),
-    _known("tool choice", ("function",), _CHOICES),
+    _known("tool choice", ("function", "allowed_tools"), _CUSTOM),
 ]
 
 

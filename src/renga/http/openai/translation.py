@@ -17,7 +17,9 @@ from typing import Any
 import jiter
 
 from renga.errors import InvalidRequest
+from renga.http.body import refuse_infinite
 from renga.http.openai.requests import (
+    AllowedChoice,
     AssistantMessage,
     ChatRequest,
     FunctionChoice,
@@ -250,6 +252,7 @@ def _call(call: ToolCall, path: str) -> Block:
         arguments = jiter.from_json(text.encode(), allow_inf_nan=False) if text.strip() else {}
     except ValueError as error:
         raise InvalidRequest(f"{path}.function.arguments: it is not valid JSON: {error}") from error
+    refuse_infinite(arguments, text.encode(), f"{path}.function.arguments")
     if not isinstance(arguments, dict):
         raise InvalidRequest(f"{path}.function.arguments: Input should be a JSON object as text")
     name = call.function.name
@@ -286,12 +289,28 @@ def _logprobs(asked: ChatRequest) -> int | None:
 
 
 def _tools(asked: ChatRequest, places: dict[str, str]) -> dict[str, Any]:
-    tools = asked.tools or []
-    for at in range(len(tools)):
-        places[f"tools.{at}"] = f"tools.{at}.function"
-        places[f"tools.{at}.input_schema"] = f"tools.{at}.function.parameters"
+    tools = _allowed(asked)
+    for at, (theirs, _) in enumerate(tools):
+        places[f"tools.{at}"] = f"tools.{theirs}.function"
+        places[f"tools.{at}.input_schema"] = f"tools.{theirs}.function.parameters"
     places["tool_choice.name"] = "tool_choice.function.name"
-    return {"tools": [_tool(tool) for tool in tools] or None, "tool_choice": _choice(asked)}
+    return {"tools": [_tool(tool) for _, tool in tools] or None, "tool_choice": _choice(asked)}
+
+
+def _allowed(asked: ChatRequest) -> list[tuple[int, Tool]]:
+    """The tools that may be called, each with its index: a model does not see the others."""
+    tools = list(enumerate(asked.tools or []))
+    if not isinstance(asked.tool_choice, AllowedChoice):
+        return tools
+    names = [tool.function.name for tool in asked.tool_choice.allowed_tools.tools]
+    known = {tool.function.name for _, tool in tools}
+    for at, name in enumerate(names):
+        if name not in known:
+            raise InvalidRequest(
+                f"tool_choice.allowed_tools.tools.{at}.function.name: '{name[:100]}' is none of "
+                "`tools`"
+            )
+    return [(at, tool) for at, tool in tools if tool.function.name in names]
 
 
 def _tool(tool: Tool) -> Block:
@@ -314,6 +333,9 @@ def _choice(asked: ChatRequest) -> Block | None:
             choice = {"type": "tool", "name": asked.tool_choice.function.name}
         case "required":
             choice = {"type": "any"}
+        case AllowedChoice():
+            mode = asked.tool_choice.allowed_tools.mode
+            choice = {"type": "any" if mode == "required" else "auto"}
         case _:
             choice = {"type": "auto"}
             if asked.tool_choice is None and (not asked.tools or asked.parallel_tool_calls is None):

@@ -17,7 +17,7 @@ CHAT_WORDS: dict[str, str] = {
     "stream": "server-sent events instead of one JSON object",
     "stream_options": "`include_usage` sends the usage before the end",
     "tools": "functions that the model may call; arguments always follow `parameters`",
-    "tool_choice": "`none`, `auto`, `required`, or an object that names a function",
+    "tool_choice": "`none`, `auto`, `required`, or an object that names a function or some",
     "parallel_tool_calls": "`false` allows one call at most",
     "response_format": "`text`, `json_object` or `json_schema`; the answer follows the schema",
     "logprobs": "the log probability of each token of the text, before temperature",
