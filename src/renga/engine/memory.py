@@ -25,7 +25,7 @@ PROCESS_BYTES = 250_000_000
 # Where memory is short a window that nobody asked for shrinks, but not below this many tokens.
 LEAST_WINDOW = 2_048
 # A start may take so long, in seconds, and more for weights that are read at so many bytes each.
-START_SECONDS, START_RATE = 30.0, 20_000_000
+START_SECONDS, START_RATE = 60.0, 20_000_000
 
 _ELEMENT_BYTES: dict[Stored, int] = {"bf16": 2, "f32": 4}
 _BLOCK = 32
