@@ -49,8 +49,15 @@ REPOSITORIES: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
+# What the others differ in from these is their graphs, which `tests/engine` holds to transformers.
+QUICK = {"openvino", "gguf", "openvino-vision", "qwen3", "phi4-mini", "gemma3"}
+FORMS = [
+    form if form in QUICK else pytest.param(form, marks=pytest.mark.slow) for form in REPOSITORIES
+]
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("form", REPOSITORIES)
+@pytest.mark.parametrize("form", FORMS)
 def test_a_name_is_all_it_takes(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ):

@@ -195,6 +195,7 @@ def test_what_could_not_be_served_is_not_added(at: Renga, whole: Path, home: Pat
     assert_refused(at("models", "add", str(source)), "its graph needs")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\xff" * 100)
     assert_refused(at("models", "add", str(tmp_path / "broken.gguf")), "broken.gguf")
+    assert_refused(at("ask", "hi", "--model", str(tmp_path / "broken.gguf")), "broken.gguf")
     (tmp_path / "empty").mkdir()
     assert_refused(at("models", "add", str(tmp_path / "empty")), "holds no model")
     assert_refused(at("models", "add", str(tmp_path / "nowhere")), "nowhere")

@@ -84,9 +84,9 @@ def run(  # noqa: PLR0913  the options of one command
 
     Exit code 1 if one does not. Bars hold on idle cores.
     """
-    from renga.models.find import find_model
+    from renga.models.find import prepare_model
 
-    found = find_model(model, load_config(config).home)
+    found = prepare_model(model, load_config(config).home)
     plan = replace(_planned(against, found, gguf, only), rounds=rounds, scale=0.125 if quick else 1)
     _check_files(json, plot)
     report = _measured(plan)
