@@ -33,7 +33,7 @@ WHOLE: Final = 0.6
 """Of a passage's words, how many a short sentence repeats that is cited whatever was asked."""
 SHORT: Final = 3
 """Words up to which a sentence is looked for as it stands."""
-OF_QUESTION: Final = 0.34
+OF_QUESTION: Final = 0.45
 """Of the question's weight, what the passage of a short answer has to hold."""
 NEARBY: Final = 3
 """Passages before one that may name what it is about."""
