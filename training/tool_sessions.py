@@ -28,6 +28,9 @@ from training.tools import (
 )
 from training.tools_unused import NONE_FITS, beyond, polite_talk
 
+SERVED = 0.6
+"""The share of exchanges in which a tool is called."""
+
 FAMILY_WORDS: dict[str, str] = {
     "weather": "weather rain snow sun wind cold warm hot degree humid storm umbrella jacket coat forecast outside",
     "orders": "order deliver ship arrive",
@@ -138,7 +141,7 @@ def session(rng: Random, requests: Sequence[str], records: Sequence[tool_public.
         found: Example | None = None
         turns = list(head)
         for _ in range(r.choices((1, 2, 3, 4), (34, 26, 22, 18))[0]):
-            served = r.random() < 0.56
+            served = r.random() < SERVED
             one = r.choice(box)
             turns += used(r, one, one.task(r)) if served else unserved(r, box, draw, requests)
             longer = Example(KIND, tuple(turns), tools=tools)
