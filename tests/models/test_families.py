@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from transformers import AutoConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from renga.errors import SetupError
-from renga.models.families import FAMILIES, read_network
-from renga.models.rotation import Rotation, read_rotation
+from renga.models.families import FAMILIES, Layer, read_network
+from renga.models.rotation import KINDS, Rotation, read_rotation
 
 # As these models' repositories have them, in the form of their time; what no graph depends on is
 # left out.
@@ -236,6 +237,51 @@ def test_a_configuration_without_architectures_is_known_by_its_type() -> None:
 def test_an_empty_configuration_is_refused_and_never_a_trace(family: str) -> None:
     with pytest.raises(SetupError, match=r"config\.json: .* = None; accepted"):
         read_network({"architectures": [family], "attn_logit_softcapping": None})
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 10**12) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+_KEYS = sorted(
+    {key for config in REAL.values() for key in config}
+    | {"no_rope_layers", "no_rope_layer_interval", "layer_types", "rope_parameters"}
+    | {"text_config", "quantization_config", "attention_multiplier", "residual_multiplier"}
+    | {"embedding_multiplier", "logits_scaling", "attn_logit_softcapping", "hidden_activation"}
+)
+_ROPE_KEYS = ["type", "rope_type", "factor", "rope_theta", "low_freq_factor", "beta_fast", "mscale"]
+_ROPE_KEYS += ["original_max_position_embeddings", "short_factor", "truncate", "full_attention"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(REAL)),
+    st.sampled_from([*sorted(FAMILIES), "Gemma3ForConditionalGeneration", ""]),
+    st.dictionaries(st.sampled_from(_KEYS), _JSON, max_size=2),
+    st.none() | st.dictionaries(st.sampled_from(_ROPE_KEYS), _JSON),
+    st.sampled_from(["default", *KINDS]),
+)
+def test_whatever_a_configuration_says_it_is_read_or_refused_in_a_sentence(
+    name: str, architecture: str, changes: dict[str, Any], rope: dict[str, Any] | None, kind: str
+) -> None:
+    config = {**REAL[name], **changes}
+    if architecture:
+        config["architectures"] = [architecture]
+    if rope is not None:
+        config["rope_scaling"] = {"rope_type": kind, **rope}
+    for layer in _layers(config):
+        turned = layer.rotation
+        assert turned is None or all(math.isfinite(f) for f in turned.frequencies)
+        assert turned is None or math.isfinite(turned.gain)
+
+
+def _layers(config: dict[str, Any]) -> tuple[Layer, ...]:
+    """What was read of its layers; none where it was refused."""
+    try:
+        return read_network(config).layers
+    except SetupError:
+        return ()
 
 
 _FACTORS = st.floats(1.0, 64.0)

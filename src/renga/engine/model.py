@@ -1,6 +1,6 @@
 """A causal language model on OpenVINO with paged attention: one flat batch in, logits out.
 
-Beside `graph.py` the only importer of openvino. It owns how a model is transformed, compiled and
+Beside `graph` the only importer of openvino. It owns how a model is transformed, compiled and
 fed, and the memory of the KV blocks; which blocks belong to whom it does not know.
 """
 

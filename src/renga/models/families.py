@@ -25,6 +25,8 @@ _ACTIVATIONS: dict[str, Activation] = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_new": "gelu_tanh",
 }
+# Beyond these a configuration is broken, and would take time and memory before a tensor is missed.
+_MOST = {"num_hidden_layers": 1_000, "head_dim": 8_192}
 _GGUF = "a GGUF of it may run: pip install 'renga[gguf]'"
 
 
@@ -103,13 +105,15 @@ def _above(config: Config, layers: int) -> list[str]:
     """Qwen's: from layer `max_window_layers` on, and only where `use_sliding_window` says so."""
     if not config.get("use_sliding_window") or not config.get("sliding_window"):
         return [_FULL] * layers
-    first = config.get("max_window_layers", 28)
+    first = _count(config, "max_window_layers") if "max_window_layers" in config else 28
     return config.get("layer_types") or [_SLIDING if n >= first else _FULL for n in range(layers)]
 
 
 def _all_but_every(period: int) -> Callable[[Config, int], list[str]]:
     def types(config: Config, layers: int) -> list[str]:
-        every = config.get("sliding_window_pattern") or period
+        every = period
+        if config.get("sliding_window_pattern") is not None:
+            every = _count(config, "sliding_window_pattern")
         return config.get("layer_types") or [
             _SLIDING if (n + 1) % every else _FULL for n in range(layers)
         ]
@@ -318,7 +322,7 @@ def _turning(config: Config, family: Family, count: int) -> list[bool]:
         return [True] * count
     found = config.get("no_rope_layers")
     if found is None:
-        every = config.get("no_rope_layer_interval", 4)
+        every = _count({"no_rope_layer_interval": 4, **_said(config)}, "no_rope_layer_interval")
         return [(number + 1) % every != 0 for number in range(count)]
     if not isinstance(found, list) or len(found) < count:
         raise _wrong(f"no_rope_layers = {found!r}", f"{count} times 0 or 1")
@@ -327,7 +331,7 @@ def _turning(config: Config, family: Family, count: int) -> list[bool]:
 
 def _rotation(config: Config, family: Family, head_dim: int, kind: str) -> Rotation:
     if kind == _SLIDING and family.local_theta:
-        theta = float(config[family.local_theta])
+        theta = _number(config, family.local_theta, 10_000.0)
         nested = config.get("rope_parameters")
         if not (isinstance(nested, Mapping) and nested.get(_SLIDING)):
             # The older form: a base of their own, and no scaling.
@@ -352,9 +356,9 @@ def _said(config: Config) -> dict[str, Any]:
 
 
 def _count(config: Config, key: str) -> int:
-    value = config.get(key)
-    if type(value) is not int or value < 1:
-        raise _wrong(f"{key} = {value!r}", "a whole number, 1 or more")
+    value, most = config.get(key), _MOST.get(key, 100_000_000)
+    if type(value) is not int or not 1 <= value <= most:
+        raise _wrong(f"{key} = {value!r}", f"a whole number from 1 to {most}")
     return value
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from renga.errors import SetupError
 
 KINDS = ("default", "linear", "llama3", "yarn", "longrope")
+_ORIGINAL = "original_max_position_embeddings"
+_FROM_ORIGINAL = ("llama3", "yarn", "longrope")
 # Older names of LongRoPE, in configurations of Phi 3.
 _OLDER = ("su", "yarn")
 
@@ -48,7 +50,7 @@ class _Asked:
         value = self.given.get(key)
         if value is None and default is not None:
             return default
-        if value is None or type(value) not in (int, float) or not 0 < value < math.inf:
+        if value is None or type(value) not in (int, float) or not 1e-9 < value < 1e9:
             raise _refused(f"{key} = {value!r}", "a number above 0")
         return float(value)
 
@@ -78,7 +80,7 @@ def read_rotation(
     if kind not in KINDS:
         raise _refused(f"rope type {kind!r}", ", ".join(KINDS))
     share = given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
-    longest = int(config.get("max_position_embeddings") or 0)
+    longest = _tokens(config, "max_position_embeddings")
     base = given.get("rope_theta") or config.get("rope_theta") or theta
     if type(base) not in (int, float) or not 1 < base < math.inf:
         raise _refused(f"rope_theta = {base!r}", "a number above 1")
@@ -87,10 +89,21 @@ def read_rotation(
     width = int(head_dim * share)
     if width < 2 or width % 2:
         raise _refused(f"heads of {head_dim} values, of which {width} turn", "an even number")
-    original = config.get("original_max_position_embeddings")
-    original = original or given.get("original_max_position_embeddings") or longest
-    asked = _Asked(given, float(base), width, longest, int(original))
+    original = _tokens(config, _ORIGINAL) or _tokens(given, _ORIGINAL) or longest
+    if kind in _FROM_ORIGINAL and original < 2:
+        raise _refused(f"{_ORIGINAL} = {original}", "2 or more")
+    asked = _Asked(given, float(base), width, longest, original)
     return _FORMULAS[kind](asked)
+
+
+def _tokens(config: Mapping[str, Any], key: str) -> int:
+    """A length in tokens, 0 where none is said."""
+    value = config.get(key)
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value < 1 << 40:
+        raise _refused(f"{key} = {value!r}", "a number of tokens")
+    return value
 
 
 def _given(config: Mapping[str, Any], layer_type: str) -> Mapping[str, Any]:
@@ -132,7 +145,7 @@ def _llama3(asked: _Asked) -> Rotation:
 
 def _yarn(asked: _Asked) -> Rotation:
     """YaRN (Peng et al. 2023, arXiv:2309.00071), with its temperature as `gain`."""
-    factor = asked.number("factor", asked.longest / asked.original if asked.original else None)
+    factor = asked.number("factor", asked.longest / asked.original)
     fast, slow = asked.number("beta_fast", 32.0), asked.number("beta_slow", 1.0)
 
     def place(turns: float) -> float:
@@ -170,8 +183,6 @@ def _temperature(asked: _Asked, factor: float) -> float:
 def _longrope(asked: _Asked) -> Rotation:
     """LongRoPE (Ding et al. 2024, arXiv:2402.13753): a divisor for each pair, two sets of them."""
     near, far = _divisors(asked, "short_factor"), _divisors(asked, "long_factor")
-    if asked.original < 2:
-        raise _refused(f"original_max_position_embeddings = {asked.original}", "2 or more")
     factor = asked.number("factor", asked.longest / asked.original)
     gain = math.sqrt(1 + math.log(factor) / math.log(asked.original)) if factor > 1 else 1.0
     plain = asked.plain()

@@ -4,6 +4,7 @@ Owns how matrices are stored in a graph and which tensors of a checkpoint were u
 beside the graph's own constants than a block of rows in float32.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -40,8 +41,9 @@ class Matrices:
         self._used: set[str] = set()
         self._nodes: dict[str, ov.Node] = {}
         self._done = 0
-        self._all = sum(int(np.prod(value.shape)) for value in weights.values())
         self._place = next((p for p in _PLACES if p + "embed_tokens.weight" in weights), _PLACES[0])
+        ours = (self._place, *_HEADS)
+        self._all = sum(math.prod(w.shape) for n, w in weights.items() if n.startswith(ours))
 
     def __contains__(self, name: str) -> bool:
         """Whether the checkpoint has that tensor."""
