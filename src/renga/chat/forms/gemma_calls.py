@@ -151,6 +151,8 @@ class _Text:
             return "[" + ",".join(self._items("]", level, keyed=False)) + "]"
         if self._takes(self._quote):
             return self._string()
+        if self._takes("None"):  # as the template writes it
+            return "null"
         reader = JsonValue()
         value, end = reader.feed(self._text + " ", self._at)
         if not reader.done:

@@ -18,6 +18,8 @@ Kind = Literal["text", "text or null", "json", "any"]
 SIZES = frozenset({"minLength", "maxLength"})
 _SAID = frozenset({"title", "description", "default", "examples", "$comment", "deprecated"})
 _DEEPEST = 32
+# Some templates write these as Python does, and models with them.
+_PYTHON = {"True": "true", "False": "false", "None": "null"}
 
 
 def kind_of(schema: Any, stop: str) -> Kind:
@@ -42,14 +44,16 @@ def choices_of(schema: Mapping[str, Any]) -> list[str] | None:
 
 def value_of(text: str, kind: Kind) -> str:
     """What was written as a value of that kind, as JSON."""
-    if kind == "text or null" and text == "null":
-        return text
+    if kind == "text or null" and text in ("null", "None"):
+        return "null"
     if kind in ("json", "any"):
         reader = JsonValue()
         value, end = reader.feed(text.strip() + " ")  # behind a space, a number has ended too
         whole = reader.done and not text.strip()[end:]
         if whole and not (kind == "any" and value.startswith('"')):
             return value
+        if kind == "json" and text.strip() in _PYTHON:
+            return _PYTHON[text.strip()]
     return json.dumps(text, ensure_ascii=False)
 
 
