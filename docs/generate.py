@@ -19,7 +19,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from docs import endpoints, fields
+from docs import backends, endpoints, fields
 from docs.endpoints import table
 from renga import cli, config, errors, routing
 from renga.bench import workloads as bench
@@ -268,6 +268,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "families": families,
     "endpoints": endpoints.index,
     "fields": fields.tables,
+    "capabilities": backends.capabilities,
     **{f"endpoint-{endpoints.slug(o)}": partial(endpoints.page, o) for o in OPERATIONS},
     "betas": betas,
     "settings": settings,

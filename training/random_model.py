@@ -21,6 +21,7 @@ import numpy as np
 import openvino as ov
 
 from renga.engine import graph
+from training import gguf_export
 from training.chat import END_OF_TEXT, SPECIALS, TURN_END
 from training.vocabulary import TEMPLATE
 
@@ -214,44 +215,9 @@ def write_graph(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], fo
 
 def write_gguf(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], path: Path) -> None:
     """The same weights for llama.cpp: matrices as q8_0, norms as float32."""
-    import gguf  # an extra's package: whoever wants the graph alone does not need it
-
-    kind = gguf.MODEL_ARCH.QWEN3
-    names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[kind])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     tokens, merges = vocabulary(config["vocab_size"])
-    control, normal = int(gguf.TokenType.CONTROL), int(gguf.TokenType.NORMAL)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
-    writer.add_token_list(tokens)
-    writer.add_token_types([control if token in SPECIALS else normal for token in tokens])
-    writer.add_token_merges([f"{a} {b}" for a, b in merges])
-    writer.add_eos_token_id(config["eos_token_id"])
-    writer.add_pad_token_id(config["pad_token_id"])
-    writer.add_add_bos_token(False)
-    writer.add_chat_template(TEMPLATE)
-    for name, value in weights.items():
-        stored = names.get_name(name, try_suffixes=(".weight",))
-        if value.ndim == 1:
-            writer.add_tensor(stored, value)
-        else:
-            q8 = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(stored, gguf.quants.quantize(value, q8), raw_dtype=q8)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    words = gguf_export.Words(tokens, frozenset(SPECIALS), frozenset(), merges, TEMPLATE)
+    gguf_export.write(config, weights, words, path, small=True)
 
 
 def main(words: list[str]) -> int:

@@ -133,8 +133,8 @@ class LlamacppBackend:
             model = await asyncio.to_thread(self._find)
             settings, self._plan = settings_of(self._config, model, self._machine)
             self.server = await LlamacppServer.start(settings, waiting=self._config.max_waiting)
-            if self.server.facts.sees:
-                self._pictures = Pictures(self.server.image_tokens)
+            sees = self.server.facts.sees
+            self._pictures = Pictures(self.server.image_tokens) if sees else None
             tokenizer = GgufTokenizer(self.server, model.vocab, model.markers, self._pictures)
             self._template = await asyncio.to_thread(_template, model, tokenizer)
         except EngineStartError as error:
