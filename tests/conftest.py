@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.serving import Served, serving, write_config
+
+__all__ = ["RunRenga", "Served", "StartServer", "scripted", "write_config"]
 
 SCRIPTED = """
 [backends.script]
@@ -64,55 +68,15 @@ def _toml(value: object) -> str:
     return repr(value) if isinstance(value, (int, float)) else f'"{value}"'
 
 
-def write_config(folder: Path, text: str) -> Path:
-    """`text` in a file of that folder."""
-    path = folder / "settings.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-StartServer = Callable[..., "Served"]
-
-
-class Served:
-    """A running `renga serve`."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str, banner: list[str]) -> None:
-        self.process, self.url, self.banner = process, url, banner
-
-    def stop(self, how: int = signal.SIGTERM) -> int:
-        """Ask it to end; its exit code."""
-        self.process.send_signal(how)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
+StartServer = Callable[..., Served]
 
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Start `renga serve` on a free port: `start_server(scripted(reply="hi"))`."""
-    started: list[Served] = []
+    with ExitStack() as stack:
 
-    def start(config: str, *args: str) -> Served:
-        path = write_config(tmp_path, config)
-        command = [sys.executable, "-m", "renga.cli", "serve", "--port", "0", "--config", str(path)]
-        process = subprocess.Popen(
-            [*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        served = Served(process, *_read_banner(process))
-        started.append(served)
-        return served
+        def start(config: str, *args: str) -> Served:
+            return stack.enter_context(serving(tmp_path, config, *args, heard=True))
 
-    yield start
-    for served in started:
-        if served.process.poll() is None:
-            served.stop()
-
-
-def _read_banner(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
-    assert process.stdout is not None
-    lines: list[str] = []
-    for line in process.stdout:
-        lines.append(line.rstrip("\n"))
-        if "configuration:" in line:
-            return lines[0].rpartition(" ")[2], lines
-    raise AssertionError(f"the server did not start: {process.communicate()[1]}")
+        yield start

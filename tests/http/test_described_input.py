@@ -19,8 +19,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from renga.http.openapi import document
-from tests.conftest import StartServer, scripted
+from tests.conftest import scripted
 from tests.http.served import asking
+from tests.serving import Served, serving
 
 DESCRIBED = schemathesis.openapi.from_dict(document())
 OPERATIONS = {
@@ -47,12 +48,19 @@ REST = 10
 IN_ALL = sum(CASES.get(name, REST) for name in OPERATIONS)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A running server whose every tier repeats what it is told, for all operations."""
+    folder = tmp_path_factory.mktemp("server")
+    with serving(folder, scripted(), home=folder / "home") as served:
+        yield served
+
+
 @pytest.fixture
-def url(start_server: StartServer) -> Iterator[str]:
-    """A running server whose every tier repeats what it is told."""
-    served = start_server(scripted())
-    yield served.url
-    assert served.process.poll() is None
+def url(server: Served) -> Iterator[str]:
+    """Its address; whatever it was sent, it lives."""
+    yield server.url
+    assert server.process.poll() is None
 
 
 def fuzz(name: str, url: str, cases: int) -> set[int]:

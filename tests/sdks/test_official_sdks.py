@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 
 import renga
 from tests.sdks.releases import RELEASES, installed, use
+from tests.serving import serving
 from tests.tiny_model import TURN_END, write_model
 
 TIERS = """
@@ -59,19 +57,9 @@ def server(
 ) -> Iterator[tuple[str, str]]:
     """(backend, URL) of a running server with that backend."""
     folder = tmp_path_factory.mktemp("server")
-    config = folder / "renga.toml"
-    config.write_text(TIERS + backend(request.param, folder), encoding="utf-8")
-    command = [sys.executable, "-m", "renga.cli", "serve", "--port", "0", "--config", str(config)]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "RENGA_HOME": str(folder / "home")},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        yield request.param, process.stdout.readline().split()[-1]
-        process.terminate()
+    config = TIERS + backend(request.param, folder)
+    with serving(folder, config, home=folder / "home") as served:
+        yield request.param, served.url
 
 
 @pytest.fixture(scope="module", params=["its own version", "the other version"])

@@ -6,9 +6,6 @@ The model has random weights: whatever it writes, calls parse and match their sc
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.sdks.releases import RELEASES, installed, use
+from tests.serving import serving
 from tests.tiny_model import TURN_END, write_model
 from training.vocabulary import TEMPLATE
 
@@ -38,19 +36,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     model = write_model(folder / "model", template=TEMPLATE)
     likeliest = {"eos_token_id": [TURN_END], "do_sample": False}
     (model / "generation_config.json").write_text(json.dumps(likeliest), encoding="utf-8")
-    config = folder / "renga.toml"
-    config.write_text(CONFIG.format(model=model), encoding="utf-8")
-    command = [sys.executable, "-m", "renga.cli", "serve", "--port", "0", "--config", str(config)]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "RENGA_HOME": str(folder / "home")},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-        process.terminate()
+    with serving(folder, CONFIG.format(model=model), home=folder / "home") as served:
+        yield served.url
 
 
 @pytest.fixture(scope="module", params=RELEASES)
