@@ -108,6 +108,11 @@ CALLS: list[tuple[str, str, str, Any, int]] = [
     ("get", "/v1/renga/models", "", None, 200),
     ("post", "/v1/renga/models/{name}/load", "HAIKU", None, 200),
     ("post", "/v1/renga/models/{name}/load", "nobody", None, 404),
+    ("get", "/v1/files", "", None, 200),
+    ("get", "/v1/files/{file_id}", "file_none", None, 404),
+    ("get", "/v1/files/{file_id}/content", "file_none", None, 404),
+    ("delete", "/v1/files/{file_id}", "file_none", None, 404),
+    ("post", "/v1/files", "", {}, 400),
     ("get", "/healthz", "", None, 200),
     ("get", "/readyz", "", None, 200),
 ]  # fmt: skip
@@ -121,6 +126,18 @@ async def test_an_answer_is_what_is_described(
     response = await served.client.request(method, url, json=body)
     assert response.status_code == status
     validator(answer_schema(path, method, status)).validate(response.json())
+
+
+async def test_a_file_is_as_described(served: Served) -> None:
+    made = await served.client.post("/v1/files", files={"file": ("a.txt", b"words")})
+    validator(answer_schema("/v1/files", "post", 200)).validate(made.json())
+    url = f"/v1/files/{made.json()['id']}"
+    for headers in ({}, {"anthropic-beta": "files-api-2025-04-14"}):
+        listed = (await served.client.get("/v1/files", headers=headers)).json()
+        validator(answer_schema("/v1/files", "get", 200)).validate(listed)
+    for method in ("get", "delete"):
+        found = await served.client.request(method, url)
+        validator(answer_schema("/v1/files/{file_id}", method, 200)).validate(found.json())
 
 
 async def test_both_kinds_of_clients_get_models_as_described(served: Served) -> None:
