@@ -93,9 +93,14 @@ CHOICES: Any = (
     {"type": "tool", "name": "add"},
     {"type": "none"},
 )
+# 32 x 32 white pixels.
+WHITE_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAAAAABWESUoAAAAGElEQVR42mP8z4AfMDGMKhhVMKpghCoAAKM9"
+    "AT8q/1PbAAAAAElFTkSuQmCC"
+)
 IMAGE: Any = {
     "type": "image",
-    "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+    "source": {"type": "base64", "media_type": "image/png", "data": WHITE_PNG},
 }
 DOCUMENT: Any = {
     "type": "document",

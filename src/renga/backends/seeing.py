@@ -181,7 +181,10 @@ class SeeingBackend:
         if template is None:
             raise self._stopped()
         taken = await placed(request)
-        pictures = [await self._documents.pixels_of(image) for image in taken.images]
+        pictures = [
+            await self._documents.pixels_of(image, path)
+            for image, path in zip(taken.images, taken.paths, strict=True)
+        ]
         demand = await asyncio.to_thread(demand_of, taken.request, template, self._grammars)
         text = await asyncio.to_thread(template.shielded, demand.prompt)
         prompt = "".join(

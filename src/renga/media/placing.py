@@ -25,10 +25,14 @@ _BEGIN, _END = "\ue1a0", "\ue1a1"
 
 @dataclass(frozen=True)
 class Placed(Generic[Asked]):
-    """A request of text alone, and the images that belong at its marks, in their order."""
+    """A request of text alone, and the images that belong at its marks, in their order.
+
+    `paths` are where each of them stood.
+    """
 
     request: Asked
     images: tuple[Base64Image, ...]
+    paths: tuple[str, ...]
     salt: str
 
     def pieces(self, rendered: str) -> Iterator[str | int]:
@@ -50,9 +54,10 @@ class Placed(Generic[Asked]):
 async def placed(request: Asked) -> Placed[Asked]:
     """`request` with a mark in place of each image, whose source is `base64`."""
     images: list[Base64Image] = []
+    paths: list[str] = []
     salt = ""
     if not has_media(request):
-        return Placed(request, (), salt)
+        return Placed(request, (), (), salt)
     written = request.model_dump_json(exclude={"model"})
     while f"{_BEGIN}image{salt}:" in written:
         salt += "'"
@@ -62,10 +67,11 @@ async def placed(request: Asked) -> Placed[Asked]:
             return block
         assert isinstance(block.source, Base64Image), f"{path} is resolved before it comes here"
         images.append(block.source)
+        paths.append(path)
         text = mark_of(block.source, salt)
         return TextParam(text=text, cache_control=block.cache_control)
 
-    return Placed(await changed(request, take), tuple(images), salt)
+    return Placed(await changed(request, take), tuple(images), tuple(paths), salt)
 
 
 def mark_of(image: Base64Image, salt: str = "") -> str:
