@@ -24,6 +24,7 @@ from docs.endpoints import table
 from renga import cli, config, errors, routing
 from renga.bench import workloads as bench
 from renga.bench.bars import BARS
+from renga.chat.forms import FORMS
 from renga.http import versions
 from renga.http.betas import BETAS, HARMLESS_FIELDS, Beta
 from renga.http.operations import OPERATIONS
@@ -264,7 +265,17 @@ def families() -> str:
     return table(("architecture", "family", "such as"), rows)
 
 
+def forms() -> str:
+    """Every form of calls, by what it writes."""
+    out = ""
+    for form in FORMS:
+        call = form.write([("add", {"a": 17, "unit": "kg"})])
+        out += f"`{form.name}`\n\n```text\n{call}\n```\n\n"
+    return f"\n{out}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "forms": forms,
     "families": families,
     "endpoints": endpoints.index,
     "fields": fields.tables,

@@ -196,3 +196,78 @@ WITH_TOOLS = {
     "mistral": MISTRAL,
     "typed": TYPED,
 }
+
+_MESSAGES = """\
+{%- if tools -%}{{- '<|start|>system<|message|>' + (tools | tojson) + '<|end|>' -}}{%- endif -%}
+{%- for message in messages -%}
+    {%- if message.role == 'tool' -%}
+        {{- '<|start|>tool<|message|>' + message.content + '<|end|>' -}}
+    {%- elif message.role != 'assistant' -%}
+        {{- '<|start|>' + message.role + '<|message|>' + message.content + '<|end|>' -}}
+    {%- else -%}
+        ANSWER
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|start|>assistant' -}}{%- endif -%}
+"""
+
+# gpt-oss's: an answer is messages on channels; what was thought is shown beside calls, or last.
+HARMONY = _MESSAGES.replace(
+    "ANSWER",
+    """\
+{%- if message.thinking and (message.tool_calls or (loop.last and not add_generation_prompt)) -%}
+            {{- '<|start|>assistant<|channel|>analysis<|message|>' + message.thinking -}}
+            {{- '<|end|>' -}}
+        {%- endif -%}
+        {%- if message.tool_calls -%}
+            {%- set call = message.tool_calls[0].function -%}
+            {{- '<|start|>assistant to=functions.' + call.name + '<|channel|>commentary json' -}}
+            {{- '<|message|>' + (call.arguments | tojson) + '<|call|>' -}}
+        {%- else -%}
+            {{- '<|start|>assistant<|channel|>final<|message|>' + message.content + '<|end|>' -}}
+        {%- endif -%}""",
+)
+# GLM's: a pair of tags for each argument.
+GLM = _MESSAGES.replace(
+    "ANSWER",
+    """\
+{{- '<|start|>assistant' + (message.content or '') -}}
+        {%- for call in message.tool_calls or [] -%}
+            {{- '\\n<tool_call>' + call.function.name + '\\n' -}}
+            {%- for key, value in call.function.arguments.items() -%}
+                {{- '<arg_key>' + key + '</arg_key>\\n<arg_value>' -}}
+                {{- value if value is string else value | tojson -}}{{- '</arg_value>\\n' -}}
+            {%- endfor -%}
+            {{- '</tool_call>' -}}
+        {%- endfor -%}
+        {{- '<|end|>' -}}""",
+)
+# Mistral's of today: a name, then its arguments.
+NAMED = _MESSAGES.replace(
+    "ANSWER",
+    """\
+{{- '<|start|>assistant' + (message.content or '') -}}
+        {%- for call in message.tool_calls or [] -%}
+            {{- '[TOOL_CALLS]' + call.function.name + '[ARGS]' -}}
+            {{- call.function.arguments | tojson -}}
+        {%- endfor -%}
+        {{- '<|end|>' -}}""",
+)
+# DeepSeek's: calls without content, arguments as text, and no tools.
+FENCED = _MESSAGES.replace("{%- if tools -%}", "{%- if false -%}").replace(
+    "ANSWER",
+    """\
+{%- if message.tool_calls -%}
+            {{- '<|start|>assistant<｜tool▁calls▁begin｜>' -}}
+            {%- for call in message.tool_calls -%}
+                {{- '<｜tool▁call▁begin｜>function<｜tool▁sep｜>' + call.function.name -}}
+                {{- '\\n```json\\n' + call.function.arguments + '\\n```<｜tool▁call▁end｜>' -}}
+                {{- '\\n' if not loop.last -}}
+            {%- endfor -%}
+            {{- '<｜tool▁calls▁end｜><|end|>' -}}
+        {%- endif -%}
+        {%- if message.content is not none -%}
+            {{- '<|start|>assistant' + message.content + '<|end|>' -}}
+        {%- endif -%}""",
+)
+OTHER_FORMS = {"harmony": HARMONY, "glm": GLM, "mistral-named": NAMED, "deepseek": FENCED}

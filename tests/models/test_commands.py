@@ -110,6 +110,7 @@ def test_pulled_models_are_listed_shown_verified_and_removed(
     assert line.split()[1] == "OpenVINO"
     assert line.split()[-2:] == ["apache-2.0", "ready"]
     shown = at("models", "show", "acme/tiny").stdout
+    assert "no tools: its chat template shows calls in no form" in shown
     assert f"from:    {hub.url} at 1234567890abcdef" in shown
     assert "sha256:" in shown
     assert at("models", "verify", "acme/tiny").returncode == 0

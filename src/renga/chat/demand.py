@@ -20,7 +20,7 @@ from renga.chat.schema import FIELD, grammar_of
 from renga.conversation import is_prefilled
 from renga.engine.messages import Thinking
 from renga.errors import InvalidRequest
-from renga.toolkit import specs_of, visible
+from renga.toolkit import ToolSpec, specs_of, visible
 from renga.types import (
     AnyChoice,
     AutoChoice,
@@ -82,44 +82,60 @@ class Demand:
     toolsets: dict[str, str] = field(default_factory=dict)
 
 
-def demand_of(request: Prompt, template: ChatTemplate, grammars: ToolGrammars) -> Demand:
-    """What `request` demands. Raises InvalidRequest where that cannot be."""
+def prompt_of(request: Prompt, template: ChatTemplate) -> Demand:
+    """As much of what `request` demands as its prompt's tokens depend on; makes no grammar.
+
+    Raises InvalidRequest where that cannot be.
+    """
     thinks = template.forms.thought is not None and wants_thinking(request)
     prompt = request if thinks else request.model_copy(update={"thinking": None})
-    answer = grammar_of(request)
-    if answer is not None and is_prefilled(request):
+    form, begun = template.forms.call, is_prefilled(request)
+    if begun and request.output_config is not None and request.output_config.format is not None:
         raise InvalidRequest(
             "output_config.format: cannot be combined with a final assistant message; "
             "leave one of them out"
         )
-    config = request.output_config
-    in_json = config is not None and isinstance(config.format, JsonFormat | JsonObjectFormat)
-    plain = Demand(prompt, thinks, answer, digits=MOST_DIGITS if in_json else None)
-    if isinstance(request, MessagesRequest):
-        plain = replace(plain, stop=tuple(request.stop_sequences))
-    form = template.forms.call
-    if form is not None and not is_prefilled(request):
-        plain = replace(plain, opening=form.opening)
-    if not request.tools:
-        return plain
-    if form is None:
+    if form is None and request.tools:
         raise InvalidRequest(
             "tools: this model writes calls in a form that this server does not know; "
             "leave them out or ask another model"
         )
+    plain = form is not None and not begun and not _callable(request)
+    return Demand(prompt, thinks, opening=form.opening if form is not None and plain else "")
+
+
+def demand_of(request: Prompt, template: ChatTemplate, grammars: ToolGrammars) -> Demand:
+    """What `request` demands. Raises InvalidRequest where that cannot be."""
+    read = prompt_of(request, template)
+    config = request.output_config
+    in_json = config is not None and isinstance(config.format, JsonFormat | JsonObjectFormat)
+    answer = grammar_of(request)
+    plain = replace(read, grammar=answer, digits=MOST_DIGITS if in_json else None)
+    if isinstance(request, MessagesRequest):
+        plain = replace(plain, stop=tuple(request.stop_sequences))
+    form = template.forms.call
+    if form is None or not request.tools:
+        return plain
     if isinstance(request.tool_choice, NoChoice):
         return replace(plain, grammar=answer or _without_calls(form))
     return _with_tools(request, form, plain, grammars, template.tokenizer.markers)
+
+
+def _callable(request: Prompt) -> list[ToolSpec]:
+    """The tools that the answer may call."""
+    if not request.tools or isinstance(request.tool_choice, NoChoice):
+        return []
+    if isinstance(request.tool_choice, NamedChoice):
+        name = request.tool_choice.name
+        return [spec for spec in specs_of(request) if spec.name == name]
+    return visible(request)
 
 
 def _with_tools(
     request: Prompt, form: Form, plain: Demand, grammars: ToolGrammars, markers: Mapping[str, int]
 ) -> Demand:
     """`plain`, with calls of tools as the request's choice has it."""
-    choice = request.tool_choice or AutoChoice()
-    tools = visible(request)
-    if isinstance(choice, NamedChoice):
-        tools = [spec for spec in specs_of(request) if spec.name == choice.name]
+    choice, tools = request.tool_choice or AutoChoice(), _callable(request)
     if not tools:  # all of them are yet to be found
         return replace(plain, grammar=plain.grammar or _without_calls(form))
     forced = isinstance(choice, AnyChoice | NamedChoice)

@@ -40,6 +40,19 @@ class Forms:
     ends: tuple[str, ...] = ()
 
 
+def words_of(forms: Forms) -> tuple[str, str]:
+    """What a model can and cannot do with tools and thinking, as two phrases."""
+    tools = "no tools: its chat template shows calls in no form that is known here"
+    if forms.call is not None:
+        several = "several at once" if forms.call.parallel else "one at a time"
+        tools = f"tools: calls in the form '{forms.call.name}', {several}"
+    thinking = "no thinking: its chat template shows none between marks of its own"
+    if forms.thought is not None:
+        begin, end = forms.thought.opening.strip(), forms.thought.closing.strip()
+        thinking = f"thinking: between {begin} and {end}"
+    return tools, thinking
+
+
 _OPENED = re.compile(r"<(?P<tag>\w+)>\s*$")
 
 _NAMES = ("look_outside", "ask_around")

@@ -47,6 +47,8 @@ def show(name: ModelArgument, config: ConfigOption = None) -> None:
     for entry in states:
         label = f" {entry.label}" if entry.label else ""
         typer.echo(f"  {entry.words}{label}, {file_size(entry.size)}: {entry.trouble or 'ready'}")
+    for words in _spoken(folder):
+        typer.echo(f"  {words}")
     if manifest is None:
         typer.echo("  no record: it was put there by hand, or its pull is not finished")
         return
@@ -56,6 +58,17 @@ def show(name: ModelArgument, config: ConfigOption = None) -> None:
     typer.echo(f"  licence: {manifest.license or 'none is recorded'}{link}")
     for file in manifest.files:
         typer.echo(f"  {file_size(file.size):>9}  {file.path}  {file.algorithm}:{file.digest}")
+
+
+def _spoken(folder: Path) -> tuple[str, ...]:
+    """What the chat template of a folder can express; nothing where there is none to ask."""
+    from renga.chat.probing import words_of
+    from renga.chat.render import ChatTemplate
+
+    try:
+        return words_of(ChatTemplate.load(folder).forms)
+    except SetupError:
+        return ()
 
 
 def verify(name: ModelArgument, config: ConfigOption = None) -> None:

@@ -110,7 +110,7 @@ class Submit(msgspec.Struct, tag="submit", kw_only=True):
     before is free, and so is whether it comes; from there on no stop sequence applies. `quiet` is a
     token that ends stop sequences alone, for a grammar that rules from the first token. `digits` is
     how many a number may have in a row where the grammar writes JSON (see `numbers`). `shown` are
-    special tokens whose text belongs to the answer's. `cache`
+    special tokens whose text belongs to the answer's, where there is a trigger from it on. `cache`
     holds the breakpoints in the order of the prompt. `max_tokens` 0 computes the prompt alone, and
     counts thinking as well. `logprobs` asks for each token's log probability and so many of the
     likeliest beside it.

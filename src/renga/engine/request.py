@@ -83,7 +83,8 @@ class Request(Sequence):
         self.started = False
         self.ended: Reason | None = None
         self.error: str | None = None
-        self.text = TextStream(language.vocabulary, submit.stop, submit.shown)
+        shown = submit.shown if submit.trigger is None else []
+        self.text = TextStream(language.vocabulary, submit.stop, shown)
         self._shown = submit.shown
         self.grammar: GrammarMask | None = None
         if submit.grammar is not None:
