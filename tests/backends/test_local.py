@@ -18,7 +18,7 @@ from renga.backends.base import Attempt
 from renga.backends.local import (
     LEAST_TOP_P,
     LocalBackend,
-    _count,
+    count_in,
     read_with_breakpoints,
     sampling_of,
     short_count,
@@ -392,7 +392,7 @@ async def test_counts_that_do_not_add_up_are_never_told() -> None:
 
 async def test_blocks_that_were_reused_under_a_new_entry_are_charged_once() -> None:
     meter = Attempt("req", "w")
-    _count(meter, Started("x", 100, 96, cache_read_tokens=32, cache_write_5m_tokens=64))
+    count_in(meter, Started("x", 100, 96, cache_read_tokens=32, cache_write_5m_tokens=64))
     assert meter.tokens() == Tokens(
         input=4, cache_read=32, cache_write_5m=64, cache_write_1h=0, output=0, reused=4, thinking=0
     )
