@@ -15,6 +15,8 @@ LONGEST: Final = 600
 """Characters after which a sentence ends at the next white space."""
 MOST: Final = 2_000
 """Characters after which it ends wherever it is."""
+LOOK_BACK: Final = 40
+"""Characters before a pause that tell whether a sentence ends there."""
 FULL_LINE: Final = 40
 """Characters of a line of a document that was wrapped; a shorter one ends by itself."""
 
@@ -78,7 +80,11 @@ class Cutter:
             self._seen = at
             gap = pause[0]
             is_long = at - start >= LONGEST
-            if "\n" in gap or is_long or _ends(self._text[:at], gap, self._text[pause.end()]):
+            if (
+                "\n" in gap
+                or is_long
+                or _ends(self._text[max(0, at - LOOK_BACK) : at], gap, self._text[pause.end()])
+            ):
                 return min(pause.end(), MOST)
         return MOST if len(self._text) > MOST else None
 
@@ -112,4 +118,4 @@ def _parts(text: str, start: int, pause: re.Match[str]) -> bool:
         line = text.rfind("\n", 0, at) + 1
         if at - line < FULL_LINE and not text[behind].islower():
             return True
-    return _ends(text[max(start, at - 40) : at], gap, text[behind])
+    return _ends(text[max(start, at - LOOK_BACK) : at], gap, text[behind])

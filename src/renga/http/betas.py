@@ -120,7 +120,7 @@ BETAS: dict[str, Beta] = {
         "fallback-credit-2026-07-01",
     ),
     **_off("`thread` is refused by name", "message-threads-2026-08-12"),
-    **_off("`document` blocks are refused by name", "pdfs-2024-09-25"),
+    **_on("`document` blocks", "pdfs-2024-09-25"),
     **_off(
         "`user_profile_id` is refused by name, the header ignored",
         "user-profiles-2026-03-24",
