@@ -101,6 +101,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "renga.engine.cache": ("renga.engine", "renga.llamacpp"),
     "renga.engine.text": ("renga.engine", "renga.backends.local", "renga.llamacpp"),
     "renga.engine.client": ("renga.engine", "renga.backends", "renga.llamacpp", "renga.bench"),
+    "renga.llamacpp.memory": ("renga.llamacpp", "renga.backends.llamacpp", "renga.cli.planned"),
     "renga.llamacpp": ("renga.llamacpp", "renga.backends.llamacpp"),
     # Told from files alone: what starts nothing says which window a model would have.
     "renga.engine.memory": (
@@ -108,7 +109,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "renga.backends.local",
         "renga.backends.llamacpp",
         "renga.cli.doctor",
-        "renga.cli.models",
+        "renga.cli.planned",
     ),
 }
 

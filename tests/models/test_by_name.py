@@ -17,6 +17,7 @@ from renga import cli
 from renga.app import App
 from renga.config import load_config
 from tests.checkpoints import FAMILIES, make_checkpoint
+from tests.conftest import write_config
 from tests.http.served import open_served
 from tests.models.fake_hub import FakeHub
 from tests.seeing_model import write_seeing_model
@@ -71,11 +72,20 @@ def test_a_name_is_all_it_takes(
     assert [line.split()[-1] for line in listed if line.startswith("acme/tiny")] == ["ready"]
     checked = CliRunner().invoke(cli.build(), ["models", "verify", "acme/tiny"])
     assert checked.exit_code == 0, checked.output
+    config = '[backends.x]\nmodel = "acme/tiny"\n[tiers.haiku]\nbackends = ["x"]\n'
+    named = ("--config", str(write_config(tmp_path, config)))
+    tiers = CliRunner().invoke(cli.build(), ["models", *named]).stdout.splitlines()
+    assert [line.split()[2:4] for line in tiers if line.startswith("renga-haiku")] == [
+        ["x:", "acme/tiny,"]
+    ]
+    checked = CliRunner().invoke(cli.build(), ["doctor", "--port", "0", *named])
+    assert "ok    backend x: acme/tiny, " in checked.stdout, checked.output
     answer_of("acme/tiny", kind)
 
 
 def answer_of(name: str, kind: str) -> None:
     """One answer of the server that `renga serve --model NAME` would start."""
+
     async def ask() -> None:
         async with AsyncExitStack() as stack:
             app = await App.start(load_config(model=name))

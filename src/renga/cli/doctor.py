@@ -203,23 +203,17 @@ def check_backends(config: Config) -> Iterator[Finding]:
 
 def check_backend(config: Config, name: str, machine: Machine) -> Finding:
     """What the backend needs on disk and in memory. Raises SetupError."""
-    from renga.chat.render import ChatTemplate
-    from renga.engine.memory import megabytes, plan_memory
-    from renga.models.find import check_tokenizer, find_model
+    from renga.cli.planned import plan_backend
+    from renga.engine.memory import megabytes
     from renga.models.locate import resolved
 
     backend = resolved(config.backends[name], config.home)
-    if backend.kind != "local":
+    plan = plan_backend(backend, config.home, machine.free(name))
+    if plan is None:
         return Finding(f"backend {name}", "ok", backend.kind)
-    model = find_model(backend.model, config.home)
-    check_tokenizer(ChatTemplate.load(model.path).tokenizer.size, model)
-    _, plan = plan_memory(backend, model, machine.free(name))
     if backend.load:
         machine.promise(name, plan.total)
-    words = f"{model.name}, {megabytes(plan.weights)} of weights, window {plan.window:,} tokens"
-    if plan.kv and plan.token:
-        words += f" of {plan.token:,} bytes, {megabytes(plan.kv)} of keys and values"
-    words += "" if backend.load else "; not loaded at start"
+    words = f"{plan.model}, {plan.memory}" + ("" if backend.load else "; not loaded at start")
     return Finding(f"backend {name}", "ok", f"{words}; {megabytes(plan.total)} in all")
 
 

@@ -143,21 +143,16 @@ def list_tiers(config: Config) -> list[list[str]]:
 
 def _describe(backend: BackendConfig, config: Config) -> list[str]:
     """What a backend is, its window in tokens, and what a start would do with it."""
-    from renga.engine.memory import plan_memory
-    from renga.models.find import find_model
+    from renga.cli.planned import plan_backend
     from renga.models.locate import resolved
 
     state = "loads at start" if backend.load else "load = false"
-    window = f"{backend.window:,}" if backend.window else ""
     try:
         backend = resolved(backend, config.home)
-        if backend.kind == "scripted":
-            return [f"{backend.name}: {backend.kind}", window, state]
-        if backend.kind != "local":
-            return [f"{backend.name}: {backend.model}, {backend.kind}", window, state]
-        model = find_model(backend.model, config.home)
-        _, plan = plan_memory(backend, model, None)
+        plan = plan_backend(backend, config.home, None)
     except SetupError as error:
         return [f"{backend.name}: {backend.model}", "", error.message]
-    size = f"{model.parameters / 1e6:.1f}M parameters, {model.precision}"
-    return [f"{backend.name}: {model.name}, {size}", f"{plan.window:,}", state]
+    if plan is None:
+        window = f"{backend.window:,}" if backend.window else ""
+        return [f"{backend.name}: {backend.kind}", window, state]
+    return [f"{backend.name}: {plan.model}, {plan.size}", f"{plan.window:,}", state]

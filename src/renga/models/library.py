@@ -37,6 +37,7 @@ from renga.models.selection import (
     projector_of,
     select,
 )
+from renga.models.vision import find_seeing
 
 
 class Progress(Protocol):
@@ -129,7 +130,7 @@ def check(folder: Path, selection: Selection) -> None:
         case "safetensors":
             describe_checkpoint(folder.name, folder)
         case "openvino_vision":
-            pass  # its parts are told by what runs it
+            find_seeing(str(folder), folder)
 
 
 def record_of(name: str, home: Path) -> tuple[Path, Manifest | None]:
