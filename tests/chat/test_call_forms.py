@@ -71,7 +71,9 @@ arguments = st.fixed_dictionaries(
         "within": st.fixed_dictionaries({"name": words}, optional={"size": whole}),
     },
 )
-calls = st.just(("ask-2", {})) | arguments.map(lambda given: ("look_outside", given))
+calls: st.SearchStrategy[Any] = st.just(("ask-2", {})) | arguments.map(
+    lambda given: ("look_outside", given)
+)
 forms = pytest.mark.parametrize("form", FORMS, ids=[form.name for form in FORMS])
 
 
@@ -174,7 +176,8 @@ def vocabulary(form: Form, *, marked: bool) -> tuple[LLTokenizer, dict[str, int]
     tokenizer = train_tokenizer()
     marks = sorted({mark for text in form.texts() for mark in _marks_in(text)}) if marked else []
     tokenizer.add_special_tokens([AddedToken(m, special=True, normalized=False) for m in marks])
-    ids = {mark: tokenizer.token_to_id(mark) for mark in marks}
+    vocab = tokenizer.get_vocab()
+    ids = {mark: vocab[mark] for mark in marks}
     spelled = json.loads(tokenizer.to_str())
     # No text can spell a mark, as the engine has it: see `engine.grammar`.
     names = {one["content"]: f"\0{one['id']}" for one in spelled["added_tokens"]}

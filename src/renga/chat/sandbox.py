@@ -40,6 +40,16 @@ _WITHOUT_FILTERS: Final = ("urlize", "pprint", "xmlattr", "random")
 _WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*")
 
 
+class _Count:
+    """What one rendering has made, and when it must be done."""
+
+    __slots__ = ("end", "steps", "text")
+
+    def __init__(self, end: float) -> None:
+        self.text = self.steps = 0
+        self.end = end
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """jinja2's environment for chat templates. Threads may share one, and its templates."""
 
@@ -86,17 +96,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
     # --- counting -----------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._here.text, self._here.steps = 0, 0
-        self._here.end = time.thread_time() + MOST_SECONDS
+        self._here.count = _Count(time.thread_time() + MOST_SECONDS)
 
     def spend(self, size: int = 1) -> bool:
         """Count a step that makes so much text. Raises TemplateError where it is too much."""
-        here = self._here
-        here.text += size
-        here.steps += 1
-        if here.text > MOST_TEXT:
+        count: _Count = self._here.count
+        count.text += size
+        count.steps += 1
+        if count.text > MOST_TEXT:
             raise TemplateError(f"the template makes more than {MOST_TEXT:,} characters of text")
-        if (size > LARGEST or not here.steps % _STEPS_PER_LOOK) and time.thread_time() > here.end:
+        looks = size > LARGEST or not count.steps % _STEPS_PER_LOOK
+        if looks and time.thread_time() > count.end:
             raise TemplateError(f"the template takes more than {MOST_SECONDS:g} seconds")
         return True
 
@@ -142,6 +152,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """An operator whose result may be large."""
+        if operator == "+" and isinstance(left, str) and isinstance(right, str):
+            self.spend(len(left) + len(right))
+            return left + right
         sizes = [len(one) for one in (left, right) if isinstance(one, str | list | tuple)]
         if operator == "%" and isinstance(left, str):
             _check_width(left)
@@ -154,7 +167,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.spend(sum(sizes, 1))
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A function or a method."""
         self.spend()
         _check_arguments((*args, *kwargs.values()))
@@ -187,6 +200,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         @wraps(filter_)
         def counted(*args: Any, **kwargs: Any) -> Any:
+            if len(args) == 1 and not kwargs and isinstance(args[0], str):
+                self.spend(len(args[0]))
+                return filter_(*args)
             given = [*args, *kwargs.values()]
             _check_arguments(given)
             values = [one for one in given if isinstance(one, str | list | tuple | dict | range)]
@@ -219,11 +235,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """The template's tree, with a step counted in every round of what can go round."""
         tree = super()._parse(source, name, filename)
-        for loop in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
+        rounds: Iterable[Any] = tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock))
+        for loop in rounds:
             loop.body.insert(0, nodes.ExprStmt(_hook("spend"), lineno=loop.lineno))
             if isinstance(loop, nodes.For) and loop.test is not None:
                 loop.test = nodes.And(_hook("spend"), loop.test, lineno=loop.lineno)
-        return _Counting().visit(tree)
+        _Counting().visit(tree)
+        return tree
 
 
 class _Counting:

@@ -40,9 +40,9 @@ class Way:
     no_content: bool = False
 
     def message(
-        self, *names: str, arguments: Message | None = None, content: str = "", **fields: str
+        self, *names: str, arguments: Message | None = None, content: str = "", thought: str = ""
     ) -> Message:
-        """An answer with a call of each of the tools."""
+        """An answer with a call of each of the tools; `thought` is the key of its thinking."""
         given: Any = arguments or {"place": _VALUE}
         given = json.dumps(given) if self.text_arguments else given
         calls = [
@@ -50,7 +50,8 @@ class Way:
             for n, name in enumerate(names or [_NAME])
         ]
         said = None if self.no_content and not content else content
-        return {"role": "assistant", "content": said, "tool_calls": calls, **fields}
+        message = {"role": "assistant", "content": said, "tool_calls": calls}
+        return {**message, thought: _THOUGHT} if thought else message
 
     def result(self, number: int = 0, name: str = "look_outside") -> Message:
         """What came of the call of that number in a message."""
@@ -172,7 +173,7 @@ def _probe(template: ModelTemplate) -> Abilities:
     with_call = shown(question, *called, tools=[_TOOL])
     key = _thought_key(lambda *messages: shown(question, *messages, tools=[_TOOL]), way)
     shows_calls = _VALUE in with_call and _RESULT in with_call
-    both = way.message(content=_FINE, **{key: _THOUGHT}), way.result()
+    both = way.message(content=_FINE, thought=key), way.result()
     return Abilities(
         tools=shows_calls,
         definitions="A town." in with_call,
@@ -214,7 +215,7 @@ def _is_called(text: str) -> bool:
 def _thought_key(shown: Callable[..., str], way: Way) -> str:
     """Under which key thinking is shown beside a call, in the words of the templates."""
     for key in THOUGHT_KEYS:
-        if _THOUGHT in shown(way.message(**{key: _THOUGHT}), way.result()):
+        if _THOUGHT in shown(way.message(thought=key), way.result()):
             return key
     return THOUGHT_KEYS[0]
 

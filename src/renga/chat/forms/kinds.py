@@ -87,8 +87,9 @@ def _at(schema: Mapping[str, Any], ref: str) -> Any:
 def _is_text(told: Mapping[str, Any]) -> bool:
     choices = told.get("enum", [told["const"]] if "const" in told else None)
     if choices is not None:
-        strings = isinstance(choices, list) and all(isinstance(one, str) for one in choices)
-        return strings and told.keys() <= {"type", "enum", "const"} and _typed(told)
+        if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
+            return False
+        return told.keys() <= {"type", "enum", "const"} and _typed(told)
     return told.get("type") == "string" and told.keys() <= {"type", *SIZES}
 
 
@@ -102,9 +103,9 @@ def _is_nullable_text(told: Mapping[str, Any]) -> bool:
         types = [one.get("type") if isinstance(one, Mapping) else None for one in either]
         plain = all(isinstance(one, Mapping) and one.keys() - _SAID == {"type"} for one in either)
         return plain and sorted(map(str, types)) == ["null", "string"]
-    types = told.get("type")
+    named = told.get("type")
     return (
         told.keys() == {"type"}
-        and isinstance(types, list)
-        and sorted(map(str, types)) == ["null", "string"]
+        and isinstance(named, list)
+        and sorted(map(str, named)) == ["null", "string"]
     )
