@@ -20,11 +20,11 @@ from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.local import (
     LEAST_TOP_P,
     Answer,
+    count_in,
     lane_of,
     read_with_breakpoints,
     sampling_of,
     short_count,
-    usage_of,
 )
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by
@@ -33,7 +33,7 @@ from renga.config import BackendConfig
 from renga.conversation import is_prefilled
 from renga.engine.client import EngineDied, EngineOverloaded, EngineStartError
 from renga.engine.memory import megabytes
-from renga.engine.messages import Breakpoint, Finished, Started
+from renga.engine.messages import Breakpoint
 from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
 from renga.events import Event
 from renga.ids import Ids, make_ids
@@ -376,18 +376,8 @@ def _mend(reason: str) -> str:
 
 def _count(attempt: Attempt, message: EngineEvent) -> None:
     """Fill the attempt's meter as the model works, whether or not its caller reads along."""
-    match message:
-        case Started():
-            usage = usage_of(message)
-            attempt.input = usage.input_tokens
-            attempt.cache_read = usage.cache_read_input_tokens
-            attempt.cache_write_5m = usage.cache_creation.ephemeral_5m_input_tokens
-            attempt.cache_write_1h = usage.cache_creation.ephemeral_1h_input_tokens
-            beyond = message.reused_tokens - message.cache_read_tokens
-            attempt.reused = min(beyond, usage.input_tokens)
-        case Said():
-            attempt.output += message.count
-            attempt.thinking += message.count if message.thinking else 0
-        case Finished():
-            attempt.output = message.output_tokens
-            attempt.thinking = message.thinking_tokens
+    if isinstance(message, Said):
+        attempt.output += message.count
+        attempt.thinking += message.count if message.thinking else 0
+    else:
+        count_in(attempt, message)
