@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from renga.backends.base import Attempt
 from renga.backends.local import LocalBackend
 from renga.config import BackendConfig
+from renga.errors import InvalidRequest
 from renga.events import MessageStart
 from renga.types import CountRequest, MessagesRequest
 from tests.chat.templates import WITH_TOOLS
@@ -210,3 +211,17 @@ async def test_a_conversation_with_tools_reads_what_the_turn_before_it_left(
     changed = [{**head["tools"][0], "description": "other"}]
     body = {**head, "tools": changed, "messages": [{"role": "user", "content": "Hi"}]}
     assert (await usage_of(local, body, "agent")).cache_read_input_tokens == 0
+
+
+async def test_no_grammar_of_calls_is_made_to_count_or_for_what_is_too_long(local, monkeypatch):
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a grammar was made")
+
+    monkeypatch.setattr(local, "_grammars", never)
+    tool = {"name": "add", "input_schema": {"type": "object", "properties": {}}}
+    body = {"model": "haiku", "tools": [tool], "messages": [{"role": "user", "content": "hi " * 9}]}
+    assert await local.count_tokens(CountRequest.model_validate(body)) > 9
+    body = {**body, "max_tokens": 5, "messages": [{"role": "user", "content": "hi " * 3_000}]}
+    with pytest.raises(InvalidRequest, match="prompt is too long"):
+        async for _ in local.stream(MessagesRequest.model_validate(body), Attempt("r", "w")):
+            pass

@@ -21,8 +21,9 @@ from msgspec.structs import replace
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
 from renga.chat.calling import ToolGrammars
-from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, thinking_of
+from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, prompt_of, thinking_of
 from renga.chat.render import ChatTemplate
+from renga.chat.schema import grammar_of
 from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.conversation import is_prefilled
@@ -183,14 +184,15 @@ class LocalBackend:
         return Health("ready", f"{words}, {threads}{exact}")
 
     async def count_tokens(self, request: Prompt) -> int:
-        return len((await self._prepare(request)).tokens)
+        self._running()
+        if request.output_config is None and not is_longer(request, IN_LOOP, PER_MESSAGE):
+            return self._size(request)
+        return await asyncio.to_thread(self._size, request)
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The model's answer."""
         engine = self._running()
         read = await self._prepare(request)
-        if len(read.tokens) >= engine.facts.window:
-            raise self._too_long(len(read.tokens))
         submit = self._submit(request, attempt, read)
         pieces = await self._pieces() if submit.logprobs is not None else None
         answer = Answer(self.name, self._ids, read.demand, pieces)
@@ -257,26 +259,40 @@ class LocalBackend:
         finally:
             self.open_streams -= 1
 
+    def _size(self, request: Prompt) -> int:
+        """Tokens of the prompt. What no answer could follow is refused; for calls none is made."""
+        grammar_of(request)
+        tokens, _ = self._rendered(request, self._loaded_template())
+        return len(tokens)
+
     async def _prepare(self, request: Prompt) -> Read:
-        """What the engine is given of `request`; long ones are made beside the event loop."""
+        """What the engine is given of `request`; made beside the event loop if that may be long."""
         window = self._running().facts.window
-        short = not is_longer(request, IN_LOOP, PER_MESSAGE)
-        if short and request.output_config is None:
+        if request.output_config is None and not is_longer(request, IN_LOOP, PER_MESSAGE):
             return self._read(request, window)
         return await asyncio.to_thread(self._read, request, window)
 
     def _read(self, request: Prompt, window: int) -> Read:
+        """Raises InvalidRequest: what does not fit is refused before a grammar is made for it."""
         template = self._loaded_template()
+        tokens, cache = self._rendered(request, template)
+        if len(tokens) >= window:
+            raise self._too_long(len(tokens))
         demand = demand_of(request, template, self._grammars)
+        return Read(tokens, demand, thinking_of(tokens, demand, template, window), cache)
+
+    def _rendered(
+        self, request: Prompt, template: ChatTemplate
+    ) -> tuple[list[int], list[Breakpoint]]:
+        """The prompt's tokens, and its breakpoints."""
+        plain = prompt_of(request, template)
         cache: list[Breakpoint] = []
         if isinstance(request, MessagesRequest) and caching.is_marked(request):
             least = self._config.cache_minimum_tokens
-            tokens, cache = read_with_breakpoints(template, demand.prompt, least)
+            tokens, cache = read_with_breakpoints(template, plain.prompt, least)
         else:
-            tokens = template.tokens(demand.prompt)
-        tokens = opened_by(tokens, demand, template)
-        thinking = thinking_of(tokens, demand, template, window)
-        return Read(tokens, demand, thinking, cache)
+            tokens = template.tokens(plain.prompt)
+        return opened_by(tokens, plain, template), cache
 
     def _submit(self, request: MessagesRequest, attempt: Attempt, read: Read) -> Submit:
         assert self.model is not None, "the model is there while the engine runs"
