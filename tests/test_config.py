@@ -85,8 +85,16 @@ WRONG = [
         "backends.a.kv_precision = 'u8' with precision = 'exact'",
         "accepted: auto, f32",
     ),
-    ("[backends.a]\nkind = 'magic'", "backends.a.kind = 'magic'", "local, llamacpp, scripted"),
-    ("[backends.a]\nkind = 'openai'", "kind 'openai' is not built yet", "local, llamacpp, scripted"),
+    (
+        "[backends.a]\nkind = 'magic'",
+        "backends.a.kind = 'magic'",
+        "local, llamacpp, openvino_vlm, scripted",
+    ),
+    (
+        "[backends.a]\nkind = 'openai'",
+        "kind 'openai' is not built yet",
+        "local, llamacpp, openvino_vlm, scripted",
+    ),
     ("[backends.a]\nkind = 'local'", "no tier is configured", "[tiers.haiku]"),
     ("[tiers.giant]\nbackends = ['a']", "unknown key 'giant'", "haiku, sonnet, opus"),
     ("[tiers.haiku]\nbackends = ['a']", "names 'a', which is not defined", "none"),
