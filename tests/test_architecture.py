@@ -126,7 +126,12 @@ HIDDEN_IN: dict[str, str] = {
 
 # Words of another API: they stay in the files that translate it.
 FOREIGN_WORDS = ("finish_reason", "completion_tokens", "chat.completion", "logit_bias", "[DONE]")
-FOREIGN_IN = ("renga.http.openai", "renga.backends.openai", "renga.bench.peers.completions")
+FOREIGN_IN = (
+    "renga.engine.vision",
+    "renga.http.openai",
+    "renga.backends.openai",
+    "renga.bench.peers.completions",
+)
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "manager", "handler", "common", "misc"}
 MOST_LINES = 600

@@ -37,6 +37,7 @@ from tests.seeing_model import write_seeing_model
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
+GREEDY = {"temperature": 0.0}
 WHAT = {"type": "text", "text": "What is this?"}
 RED, BLUE = (
     image_block(encoded(Image.new("RGB", size, colour)))
@@ -232,7 +233,7 @@ def sdk(served: Served) -> anthropic.AsyncAnthropic:
 async def test_the_official_sdk_shows_it_an_image(sdk: Any, backend: Any) -> None:
     messages = [{"role": "user", "content": [RED, WHAT]}]
     asked = {"model": "haiku", "max_tokens": 24, "messages": messages}
-    raw = await sdk.messages.with_raw_response.create(**asked, temperature=0)
+    raw = await sdk.messages.with_raw_response.create(**asked, extra_body=GREEDY)
     message = raw.parse()
     own = await say(backend, RED, WHAT)
     assert message.content[0].text == text_of(own)
@@ -240,7 +241,7 @@ async def test_the_official_sdk_shows_it_an_image(sdk: Any, backend: Any) -> Non
     assert "renga-transcribed" not in raw.headers
     counted = await sdk.messages.count_tokens(model="haiku", messages=messages)
     assert counted.input_tokens == message.usage.input_tokens
-    async with sdk.messages.stream(**asked, temperature=0) as stream:
+    async with sdk.messages.stream(**asked, extra_body=GREEDY) as stream:
         assert await stream.get_final_text() == message.content[0].text
 
 
