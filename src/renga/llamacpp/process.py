@@ -58,6 +58,9 @@ def parameters(settings: ServerSettings, library: Any) -> Any:
         "GGML_TYPE_" + settings.kv_type.upper()
     ]
     made.cache_ram_mib = settings.cache_mb
+    # Between steps of so many prompt tokens others go on, and who has left is noticed. An image may
+    # need all of its tokens in one.
+    made.n_batch = made.n_ubatch if settings.projector is None else made.n_batch
     # Prompts are rendered by renga: a template that the library cannot read must not stop it.
     made.use_jinja, made.chat_template = False, "chatml"
     made.hostnames = [settings.socket or "127.0.0.1"]
