@@ -62,7 +62,8 @@ def test_a_text_without_calls_is_any_but_one_with_the_mark(matching: Matching, m
 def test_either_is_one_or_the_other_and_not_both(
     matching: Matching, answer: str, good: str, bad: str
 ) -> None:
-    marks = {mark: matching.tokenizer.token_to_id(mark) for mark in (HERMES.begin, HERMES.end)}
+    ids = matching.tokenizer.get_vocab()
+    marks = {mark: ids[mark] for mark in (HERMES.begin, HERMES.end)}
     calls = tools_grammar([ADD], HERMES, lazy=False, parallel=False, markers=marks)
     grammar = either_grammar(answer, calls.grammar)
     assert matching.accepts(grammar, good)

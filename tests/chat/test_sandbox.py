@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from jinja2 import TemplateError
 
-from renga.chat import sandbox
 from renga.chat.render import ChatTemplate
-from renga.chat.sandbox import Sandbox
+from renga.chat.sandbox import LONGEST_SOURCE, Bounds, Sandbox
 from renga.chat.template import ModelTemplate
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
@@ -67,20 +66,22 @@ LARGE = {
     "{% set ns.n = ns.n * ns.n %}{% endfor %}",
     "a range": "{{ range(10 ** 9) | list }}",
     "indented JSON": "{{ messages | tojson(indent=99999999) }}",
-    "a long template": ASKED + " " * sandbox.LONGEST_SOURCE,
+    "a long template": ASKED + " " * LONGEST_SOURCE,
 }
 
 
+# So little that a test is quick.
+SMALL, SHORT = Bounds(text=1 << 20, parts=1 << 14), Bounds(seconds=0.2)
+
+
 def fill(source: str) -> str:
-    return ModelTemplate(source, {}, datetime.now).render([{"role": "user", "content": "Hi"}])
+    return ModelTemplate(source, {}, datetime.now, SMALL).render(
+        [{"role": "user", "content": "Hi"}]
+    )
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_a_template_that_makes_too_much_refuses_before_it_has(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sandbox, "MOST_TEXT", 1 << 20)
-    monkeypatch.setattr(sandbox, "MOST_PARTS", 1 << 14)
+def test_a_template_that_makes_too_much_refuses_before_it_has(name: str) -> None:
     tracemalloc.start()
     try:
         with pytest.raises((TemplateError, OverflowError, ValueError)):
@@ -91,24 +92,20 @@ def test_a_template_that_makes_too_much_refuses_before_it_has(
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_a_template_that_goes_on_is_ended(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "MOST_SECONDS", 0.2)
+def test_a_template_that_goes_on_is_ended(name: str) -> None:
     source = "{% if messages | length > 7 %}" + LOOPS[name] + "{% endif %}"
-    box = Sandbox(datetime.now)
+    box = Sandbox(datetime.now, SHORT)
     template = box.compile_template(source)
     with pytest.raises((TemplateError, RecursionError)):
         box.run(template, messages=range(8))
     assert box.run(template, messages=[]) == ""
 
 
-def test_a_template_that_goes_on_is_a_request_refused(
-    words: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_that_goes_on_is_a_request_refused(words: Path) -> None:
     source = (
         ASKED + "{% if messages[0].content == 'Go' %}" + LOOPS["loops in loops"] + "{% endif %}"
     )
-    template = ChatTemplate(source, Tokenizer.load(words / "tokenizer.json"))
-    monkeypatch.setattr(sandbox, "MOST_SECONDS", 0.2)
+    template = ChatTemplate(source, Tokenizer.load(words / "tokenizer.json"), bounds=SHORT)
 
     def asked(text: str) -> CountRequest:
         messages = [{"role": "user", "content": text}]

@@ -408,8 +408,9 @@ def tool(schema: dict[str, Any], *, strict: bool = False) -> ToolSpec:
 
 def calls(vocabulary: LLTokenizer, specs: list[ToolSpec], text: str, **form: bool) -> bool:
     """Whether a model without tokens for the marks may answer with exactly that text."""
-    form = {"lazy": False, "parallel": False, **form}
-    return follows(vocabulary, tools_grammar(specs, HERMES, **form).grammar, text)
+    lazy, parallel = form.get("lazy", False), form.get("parallel", False)
+    made = tools_grammar(specs, HERMES, lazy=lazy, parallel=parallel)
+    return follows(vocabulary, made.grammar, text)
 
 
 def test_a_call_names_a_tool_and_its_arguments_fit(vocabulary):

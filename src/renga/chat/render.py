@@ -20,6 +20,7 @@ from jinja2 import TemplateError
 from renga.caching import Position
 from renga.chat.messages import Pen, messages_of, strings_of, tools_of, with_tools_told
 from renga.chat.probing import forms_of
+from renga.chat.sandbox import USUAL, Bounds
 from renga.chat.template import REFUSALS, Abilities, Message, ModelTemplate, Now
 from renga.chat.tokenizer import Tokenizer
 from renga.errors import InvalidRequest, SetupError
@@ -59,9 +60,10 @@ class ChatTemplate:
         *,
         special: dict[str, str] | None = None,
         now: Now = datetime.now,
+        bounds: Bounds = USUAL,
     ) -> None:
         self.tokenizer = tokenizer
-        self._template = ModelTemplate(source, special or {}, now)
+        self._template = ModelTemplate(source, special or {}, now, bounds)
         self.forms = forms_of(self._template, tokenizer.markers)
         """How the model writes calls and thinking."""
 

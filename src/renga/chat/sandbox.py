@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any, Final, NoReturn
@@ -27,10 +28,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 LONGEST_SOURCE = 1_000_000  # characters; the longest that are published have 20,000
-MOST_SECONDS = 10.0  # of the processor: a window's worth of messages takes milliseconds
-MOST_TEXT = 1 << 28  # characters of all texts and lists that are made on the way to the prompt
 LARGEST = 100_000  # numbers that say how often or how wide
-MOST_PARTS = 1_000_000  # of lists and objects within each other
 MOST_BITS = 4_096  # of a number
 _STEPS_PER_LOOK = 64  # at the clock
 
@@ -38,6 +36,24 @@ _STEPS_PER_LOOK = 64  # at the clock
 _WITHOUT: Final = ("lipsum", "cycler", "joiner")
 _WITHOUT_FILTERS: Final = ("urlize", "pprint", "xmlattr", "random")
 _WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much work a template may make of one prompt.
+
+    Attributes:
+        seconds: of the processor; a window's worth of messages takes milliseconds.
+        text: characters of all texts, and parts of all lists, that are made on the way.
+        parts: of one value, those within its lists and objects too.
+    """
+
+    seconds: float = 10.0
+    text: int = 1 << 28
+    parts: int = 1_000_000
+
+
+USUAL: Final = Bounds()
 
 
 class _Count:
@@ -55,7 +71,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(["+", "*", "**", "%"])
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], bounds: Bounds = USUAL) -> None:
+        self._bounds = bounds
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -96,18 +113,19 @@ class Sandbox(ImmutableSandboxedEnvironment):
     # --- counting -----------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._here.count = _Count(time.thread_time() + MOST_SECONDS)
+        self._here.count = _Count(time.thread_time() + self._bounds.seconds)
 
     def spend(self, size: int = 1) -> bool:
         """Count a step that makes so much text. Raises TemplateError where it is too much."""
         count: _Count = self._here.count
         count.text += size
         count.steps += 1
-        if count.text > MOST_TEXT:
-            raise TemplateError(f"the template makes more than {MOST_TEXT:,} characters of text")
+        if count.text > self._bounds.text:
+            most = f"{self._bounds.text:,} characters"
+            raise TemplateError(f"the template makes more than {most} of text")
         looks = size > LARGEST or not count.steps % _STEPS_PER_LOOK
         if looks and time.thread_time() > count.end:
-            raise TemplateError(f"the template takes more than {MOST_SECONDS:g} seconds")
+            raise TemplateError(f"the template takes more than {self._bounds.seconds:g} seconds")
         return True
 
     def _written(self, value: Any) -> Any:
@@ -138,8 +156,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         while waiting:
             one = waiting.pop()
             count += 1
-            if count > MOST_PARTS:
-                raise TemplateError(f"the template makes a list of more than {MOST_PARTS:,} parts")
+            if count > self._bounds.parts:
+                most = f"{self._bounds.parts:,} parts"
+                raise TemplateError(f"the template makes a value of more than {most}")
             if isinstance(one, Mapping):
                 waiting += one.values()
             elif isinstance(one, list | tuple):

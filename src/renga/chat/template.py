@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from jinja2 import TemplateError
 
-from renga.chat.sandbox import Sandbox
+from renga.chat.sandbox import USUAL, Bounds, Sandbox
 
 Now = Callable[[], datetime]
 Message = dict[str, Any]
@@ -106,9 +106,11 @@ class ModelTemplate:
     Raises TemplateError where the source is none.
     """
 
-    def __init__(self, source: str, special: dict[str, str], now: Now) -> None:
+    def __init__(
+        self, source: str, special: dict[str, str], now: Now, bounds: Bounds = USUAL
+    ) -> None:
         self._special = special
-        self._sandbox = Sandbox(now)
+        self._sandbox = Sandbox(now, bounds)
         self._template = self._sandbox.compile_template(source)
         self.abilities = _probe(self)
 

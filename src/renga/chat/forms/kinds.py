@@ -90,11 +90,11 @@ def _is_text(told: Mapping[str, Any]) -> bool:
         if not isinstance(choices, list) or not all(isinstance(one, str) for one in choices):
             return False
         return told.keys() <= {"type", "enum", "const"} and _typed(told)
-    return told.get("type") == "string" and told.keys() <= {"type", *SIZES}
+    return "type" in told and _typed(told) and told.keys() <= {"type", *SIZES}
 
 
 def _typed(told: Mapping[str, Any]) -> bool:
-    return told.get("type", "string") == "string"
+    return bool(told.get("type", "string") == "string")
 
 
 def _is_nullable_text(told: Mapping[str, Any]) -> bool:
