@@ -187,7 +187,7 @@ def _probe(template: ModelTemplate) -> Abilities:
         system_first=-1 < head.find(_SYSTEM) < head.find("A town.")
         or (shows_calls and "A town." not in with_call),
         system_inside=-1 < inside.find(_LATER) < inside.find(_SYSTEM),
-        user_after_results=_LATER in shown(question, *called, later, tools=[_TOOL]),
+        user_after_results=shows_calls and _LATER in shown(question, *called, later, tools=[_TOOL]),
         short_ids=way.short_ids,
         thinking=thoughtful != plain or _OPENED.search(plain) is not None,
         begins_thinking=len(thoughtful) > len(plain) > 0
