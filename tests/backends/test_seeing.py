@@ -226,7 +226,11 @@ async def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 def sdk(served: Served) -> anthropic.AsyncAnthropic:
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(served.http))
     return anthropic.AsyncAnthropic(
-        api_key="any", base_url="http://localhost", http_client=http, max_retries=0
+        api_key="any",
+        base_url="http://localhost",
+        http_client=http,
+        max_retries=0,
+        default_headers={"anthropic-version": "2023-06-01"},  # which has a temperature
     )
 
 
@@ -234,7 +238,7 @@ async def test_the_official_sdk_shows_it_an_image(sdk: Any, backend: Any) -> Non
     messages = [{"role": "user", "content": [RED, WHAT]}]
     asked = {"model": "haiku", "max_tokens": 24, "messages": messages}
     raw = await sdk.messages.with_raw_response.create(**asked, extra_body=GREEDY)
-    message = raw.parse()
+    message = await raw.parse()
     own = await say(backend, RED, WHAT)
     assert message.content[0].text == text_of(own)
     assert message.usage.input_tokens == own.usage.input_tokens
