@@ -73,17 +73,33 @@ def tools(draw: Any) -> list[dict[str, Any]]:
 
 
 @st.composite
+def sources(draw: Any) -> dict[str, Any]:
+    """A document, or a search result."""
+    mark, text = {"cache_control": draw(marks)}, {"type": "text", "text": draw(words)}
+    if draw(st.booleans()):
+        told = {"source": draw(words), "title": draw(words), "content": [text]}
+        return {"type": "search_result", **told, **mark}
+    plain = {"type": "text", "media_type": "text/plain", "data": draw(words)}
+    source = draw(st.sampled_from([plain, {"type": "content", "content": [text, text]}]))
+    title = draw(st.sampled_from([None, "A title"]))
+    return {"type": "document", "source": source, "title": title, **mark}
+
+
+@st.composite
 def exchanges(draw: Any, nth: int) -> list[dict[str, Any]]:
     """A question, perhaps a call with its result, and an answer."""
     text = {"type": "text", "text": draw(words), "cache_control": draw(marks)}
-    turns: list[dict[str, Any]] = [{"role": "user", "content": [text]}]
+    read = [text, *draw(st.lists(sources(), max_size=2))]
+    turns: list[dict[str, Any]] = [{"role": "user", "content": read}]
     if draw(st.booleans()):
         turns.append({"role": "system", "content": draw(words)})
     if draw(st.booleans()):
         id_, told = f"toolu_{nth}", {"type": "text", "text": draw(words)}
         call = {"type": "tool_use", "id": id_, "name": "add", "input": draw(arguments)}
         result = {"type": "tool_result", "tool_use_id": id_, "cache_control": draw(marks)}
-        content: Any = draw(st.sampled_from([None, "", draw(words), [told, told]]))
+        content: Any = draw(
+            st.sampled_from([None, "", draw(words), [told, told], [draw(sources())]])
+        )
         failed = draw(st.booleans())
         turns += [
             {"role": "assistant", "content": [call]},
