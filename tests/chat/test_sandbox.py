@@ -53,6 +53,9 @@ LARGE = {
     "a width that is given": "{{ '%*d' % (999999999, 1) }}",
     "a wide format by its filter": "{{ '%0999999999d' | format(1) }}",
     "a wide format by its method": "{{ '{:>999999999}'.format('a') }}",
+    "a wide format by its name": "{{ '{:>999999999}'['format']('a') }}",
+    "a width in words": "{{ '{:>{}}'.format('a', '999999999') }}",
+    "a width by its name": "{{ '{a:>{b}}'.format_map({'a': 1, 'b': '999999999'}) }}",
     "a text in the middle": "{{ 'a' | center(999999999) }}",
     "a text at the right": "{{ 'a'.rjust(999999999) }}",
     "replacing": "{% set a = 'a' * 9000 %}{{ a.replace('a', a) }}",
@@ -61,7 +64,7 @@ LARGE = {
     "joining by its filter": "{{ range(9999) | list | join('a' * 9000) }}",
     "indents": "{{ ('\\n' * 90000) | indent(90000) }}",
     "tabs": "{{ ('\\t' * 90000).expandtabs(90000) }}",
-    "powers": "{{ 9 ** 9 ** 9 }}",
+    "powers": "{{ 9 ** (9 ** 9) }}",
     "numbers that square": "{% set ns = namespace(n=9) %}{% for i in range(99) %}"
     "{% set ns.n = ns.n * ns.n %}{% endfor %}",
     "a range": "{{ range(10 ** 9) | list }}",

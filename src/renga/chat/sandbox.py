@@ -35,7 +35,8 @@ _STEPS_PER_LOOK = 64  # at the clock
 # What would make a text of any length out of a short one, and is of no use in a prompt.
 _WITHOUT: Final = ("lipsum", "cycler", "joiner")
 _WITHOUT_FILTERS: Final = ("urlize", "pprint", "xmlattr", "random")
-_WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*")
+# A width of five digits, or one that is given beside the form.
+_WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{")
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self._check_parts(result)
         return result
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """The method `format` of a text, where that is what `value` is."""
+        own = getattr(value, "__self__", None)
+        if isinstance(own, str) and value.__name__ in ("format", "format_map"):
+            _check_width(own)
+        return super().wrap_str_format(value)
+
     def _check_method(self, own: str, name: str, args: tuple[Any, ...]) -> None:
         """A method of a text, by how long what it gives may be."""
-        if name in ("format", "format_map"):
-            _check_width(own)
-        elif name == "translate":
+        if name == "translate":
             raise TemplateError("translate is not for templates")
         elif name == "expandtabs":
             self.spend(own.count("\t") * LARGEST)
