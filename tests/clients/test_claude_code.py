@@ -3,7 +3,8 @@
 Its own prompt is 43,000 tokens long, nearly all of it tools. The shipped model reads that in about
 a minute on two idle cores, and answers it in words of its own: what is tested is that every request
 of the program is understood, and that it ends without an error. The settings are those that its
-documentation has for slow and small models: no thinking, a short answer, and patience.
+documentation has for slow and small models: no thinking, and patience with the first word: it gives
+up a stream after five minutes without an event that is no ping.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def one_shot(url: str, folder: Path, *options: str) -> dict[str, Any]:
             "ANTHROPIC_API_KEY": "any",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "MAX_THINKING_TOKENS": "0",
-            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "400",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "8000",  # to be cut off is an error to it
             "API_TIMEOUT_MS": str(MINUTES * 60_000),
+            "CLAUDE_STREAM_IDLE_TIMEOUT_MS": str(MINUTES * 60_000),
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,
