@@ -32,7 +32,9 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"{}"
     cut_after: int | None = None
-    """The connection is reset behind so many bytes of the body."""
+    """The connection ends behind so many bytes of the body."""
+    reset: bool = False
+    """It ends by a reset, which may take bytes with it that were on their way."""
     content: bytes | None = None
     """Other bytes than the listing's."""
     whole: bool = False
@@ -218,7 +220,7 @@ class _Answer(BaseHTTPRequestHandler):
             span = f"bytes {begin}-{len(content) - 1}/{len(content)}"
             headers = {**headers, "content-range": span}
         self.hub.sent.append((file, begin))
-        self._send(status, content[begin:], headers, fault.cut_after)
+        self._send(status, content[begin:], headers, fault)
 
     def _json(self, value: Any, headers: dict[str, str] | None = None) -> None:
         self._send(200, json.dumps(value).encode(), headers or {})
@@ -228,8 +230,9 @@ class _Answer(BaseHTTPRequestHandler):
         status: int,
         body: bytes,
         headers: dict[str, str] | None = None,
-        cut_after: int | None = None,
+        fault: Fault | None = None,
     ) -> None:
+        cut_after = None if fault is None else fault.cut_after
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -243,12 +246,10 @@ class _Answer(BaseHTTPRequestHandler):
             self.hub.bytes_sent += len(sent[at : at + PIECE]) if status in (200, 206) else 0
             if self.hub.rate:
                 time.sleep(PIECE / self.hub.rate)
-        if cut_after is not None:
-            self.wfile.flush()
-            time.sleep(0.02)
+        if fault is not None and fault.reset:
             self.connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-            self.close_connection = True
+        self.close_connection = self.close_connection or cut_after is not None
 
 
 def _about(name: str, repo: Repo) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from tests.tiny_model import CONFIG, TURN_END
 @pytest.fixture
 def folder(whole: Path, tmp_path: Path) -> Path:
     """A copy to break."""
-    return Path(shutil.copytree(whole, tmp_path / "models" / "tiny"))
+    copy = Path(shutil.copytree(whole, tmp_path / "models" / "tiny"))
+    (copy / "model.safetensors").unlink()  # or what is broken would be converted from it
+    return copy
 
 
 JSON_FILES = ("config.json", "generation_config.json")

@@ -197,9 +197,10 @@ async def test_what_may_go_well_later_says_when(
 
 async def test_cuts_and_hubs_that_are_not_there_are_interruptions(hub: FakeHub):
     hub.add("org/name", FILES)
-    hub.faults[WEIGHTS] = [Fault(cut_after=100)]
-    with pytest.raises(Interrupted, match="the connection"):
-        await read_all(hub, "model.safetensors")
+    hub.faults[WEIGHTS] = [Fault(cut_after=100), Fault(cut_after=100, reset=True)]
+    for _ in range(2):
+        with pytest.raises(Interrupted, match="the connection"):
+            await read_all(hub, "model.safetensors")
     async with Hub("http://127.0.0.1:9") as client:
         with pytest.raises(Interrupted, match="connection to 127"):
             await client.describe("org/name", "main")

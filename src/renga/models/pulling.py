@@ -213,7 +213,7 @@ class _Fetch:
         self, plan: Plan, file: RemoteFile, staging: Path, progress: Progress, sleep: Sleep
     ) -> None:
         self._plan, self._file, self._progress, self._sleep = plan, file, progress, sleep
-        self._whole = staging / _key(file)
+        self._whole = staging / staged_name(file)
         self._part = self._whole.with_suffix(".part")
 
     async def run(self, hub: Hub, limit: asyncio.Semaphore) -> None:
@@ -302,7 +302,7 @@ def _reread(part: BinaryIO, file: RemoteFile) -> _Written:
     return written
 
 
-def _key(file: RemoteFile) -> str:
+def staged_name(file: RemoteFile) -> str:
     """A name for the file while it comes: of its content too, as the next commit has another."""
     return hashlib.sha256(f"{file.path}\0{file.digest}".encode()).hexdigest()
 
@@ -313,13 +313,13 @@ def _length(path: Path) -> int:
 
 def _size_of(file: RemoteFile, staging: Path) -> int:
     """Bytes of it that an earlier try left."""
-    whole = staging / _key(file)
+    whole = staging / staged_name(file)
     return min(file.size, _length(whole) or _length(whole.with_suffix(".part")))
 
 
 def _forget_strangers(staging: Path, missing: tuple[RemoteFile, ...]) -> None:
     """Remove what an earlier pull of another commit began, as nobody will finish it."""
-    wanted = {_key(file) for file in missing}
+    wanted = {staged_name(file) for file in missing}
     for path in staging.iterdir():
         if path.stem not in wanted:
             path.unlink()
@@ -367,7 +367,7 @@ def _install(plan: Plan, staging: Path) -> Manifest:
     for file in plan.missing:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        (staging / _key(file)).replace(target)
+        (staging / staged_name(file)).replace(target)
         sync_folder(target.parent)
     manifest = _record(plan, earlier)
     write_manifest(folder, manifest)
