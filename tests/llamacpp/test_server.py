@@ -219,6 +219,31 @@ async def test_a_file_that_cannot_be_served_is_one_sentence(tiny_gguf, tmp_path,
     assert backend.health().state == "unloaded"
 
 
+WITHOUT = """
+import asyncio, sys
+sys.modules["xllamacpp"] = None  # as if it had not been installed
+from pathlib import Path
+from renga.backends.llamacpp import LlamacppBackend
+from renga.config import BackendConfig
+from renga.errors import SetupError
+backend = LlamacppBackend(BackendConfig("b", "llamacpp", sys.argv[1]), home=Path(sys.argv[2]))
+try:
+    asyncio.run(backend.start())
+except SetupError as error:
+    print(error.message, "|", error.hint)
+"""
+
+
+async def test_without_the_extra_it_says_how_to_get_it(tiny_gguf, tmp_path):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WITHOUT, str(tiny_gguf), str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said = (await process.communicate())[0].decode()
+    assert "the package xllamacpp is missing" in said
+    assert said.rpartition("| ")[2].strip() == "pip install 'renga[gguf]'"
+
+
 async def test_a_model_without_a_template_is_refused(tmp_path):
     path = tmp_path / "bare.gguf"
     writer = gguf.GGUFWriter(path, "llama")

@@ -228,7 +228,7 @@ class LlamacppServer:
         assert process.stdin is not None
         assert process.stdout is not None
         listening = asyncio.get_running_loop().create_task(self._listen(process))
-        self._tasks.append(listening)
+        self._tasks = [*(task for task in self._tasks if not task.done()), listening]
         process.stdin.write(line_of(settings))
         try:
             async with asyncio.timeout(START_SECONDS):
