@@ -32,7 +32,7 @@ print(ensure_ir(Path(sys.argv[1]), Path(sys.argv[2])), flush=True)
 
 
 @pytest.fixture(scope="module")
-def made_once(tmp_path_factory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
     write_words(folder)
     (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
