@@ -43,6 +43,8 @@ class Transcribing:
         self.kind = inner.kind
         self._inner = inner
         self._documents = documents
+        # What it was made of, and what came of it: it is asked for several times a request.
+        self._able: tuple[Capabilities, Capabilities] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -50,7 +52,10 @@ class Transcribing:
         able = self._inner.capabilities
         if able.images:
             return able
-        return replace(able, images=self._documents.can_recognize, transcribes=True)
+        if self._able is None or self._able[0] is not able:
+            read = replace(able, images=self._documents.can_recognize, transcribes=True)
+            self._able = able, read
+        return self._able[1]
 
     async def start(self) -> None:
         await self._inner.start()
@@ -64,8 +69,13 @@ class Transcribing:
     async def count_tokens(self, request: Prompt) -> int:
         return await self._inner.count_tokens(await self._read(request))
 
-    async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
+    def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The inner one's answer to what can be read of `request`."""
+        if has_media(request):
+            return self._answer(request, attempt)
+        return self._inner.stream(request, attempt)
+
+    async def _answer(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         answer = self._inner.stream(await self._read(request), attempt)
         async with aclosing(answer) as events:  # type: ignore[type-var]
             async for event in events:
