@@ -114,13 +114,30 @@ def called(parts: list[Part]) -> list[tuple[str, Any]]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-@forms
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(written=st.lists(calls, min_size=1, max_size=3), spaced=st.booleans())
-def test_what_a_form_writes_it_reads(form: Form, written: Any, spaced: bool) -> None:
-    written = written[:1] if not form.parallel else written
+several = st.lists(calls, min_size=1, max_size=3)
+
+
+def check_that_it_reads(form: Form, written: list[tuple[str, Any]], *, spaced: bool) -> None:
+    written = written if form.parallel else written[:1]
     form = Form(**{**vars(form), "spaced": spaced})
     assert called(read(form, form.write(written))) == written
+
+
+@forms
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(written=several, spaced=st.booleans())
+def test_what_a_form_writes_it_reads(form: Form, written: Any, spaced: bool) -> None:
+    check_that_it_reads(form, written, spaced=spaced)
+
+
+@pytest.mark.slow
+@forms
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(written=several, spaced=st.booleans())
+def test_five_hundred_times_a_form_reads_what_it_writes(
+    form: Form, written: Any, spaced: bool
+) -> None:
+    check_that_it_reads(form, written, spaced=spaced)
 
 
 SCRAPS = [
@@ -138,7 +155,7 @@ SCRAPS = [
 
 
 @forms
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_however_it_is_cut_the_same_parts_come_of_it(form: Form, data: Any) -> None:
     known = [*SCRAPS, *filter(None, form.texts())]

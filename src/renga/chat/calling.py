@@ -147,11 +147,21 @@ class _Frame:
         except Unfollowable as error:
             raise InvalidRequest(f"{spec.path or 'tools'}.input_schema: {error}") from error
 
+    def _parted(self, text: str) -> str:
+        """`text`, with the white space that it begins with by itself.
+
+        Behind a call both what separates calls and what ends them may come. A lexer does not go
+        back: where they begin alike, what they share must be a word of its own.
+        """
+        rest = text.lstrip()
+        space = text[: len(text) - len(rest)]
+        return " ".join(self._words.literal(part) for part in (space, rest) if part) or '""'
+
     def _start(self) -> tuple[list[str], int | None]:
         """The rules for what stands around calls, and the token that they begin with if lazy."""
         form, words = self._form, self._words
-        more = f" ({words.literal(form.between)} call)*" if self._parallel else ""
-        after = f" {words.literal(form.after)}" if form.after else ""
+        more = f" ({self._parted(form.between)} call)*" if self._parallel else ""
+        after = f" {self._parted(form.after)}" if form.after else ""
         calls = f"call{more}{after}"
         before = words.literal(form.before) if form.before else ""
         if not self._lazy:
