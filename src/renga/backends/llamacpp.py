@@ -27,8 +27,9 @@ from renga.backends.local import (
     short_count,
 )
 from renga.chat.calling import ToolGrammars
-from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by
+from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by, prompt_of
 from renga.chat.render import ChatTemplate
+from renga.chat.schema import grammar_of
 from renga.config import BackendConfig
 from renga.conversation import is_prefilled
 from renga.engine.client import EngineDied, EngineOverloaded, EngineStartError
@@ -70,15 +71,21 @@ OWN_SAMPLING = Sampling()
 
 @dataclass(frozen=True)
 class Read:
-    """A request as llama.cpp takes it: `prompt` has `tokens` of them, images included.
-
-    `cache` are its breakpoints, in order.
-    """
+    """A request as llama.cpp takes it. `cache` are the prompt's breakpoints, in order."""
 
     prompt: Prompt
-    tokens: int
     demand: Demand
     thinking: Thinking | None
+    cache: list[Breakpoint]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt of `size` tokens, images included; `opened` are those of its text."""
+
+    prompt: Prompt
+    size: int
+    opened: list[int]
     cache: list[Breakpoint]
 
 
@@ -176,15 +183,15 @@ class LlamacppBackend:
 
     async def count_tokens(self, request: Request) -> int:
         with self._asking(count=False):
-            return (await self._prepare(request)).tokens
+            request, data = await self._sighted(request)
+            return await asyncio.to_thread(self._size, request, data)
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
         """The model's answer."""
         server = self._running()
         with self._asking(count=False):
-            read = await self._prepare(request)
-        if read.tokens >= server.facts.window:
-            raise self._too_long(read.tokens)
+            request, data = await self._sighted(request)
+            read = await asyncio.to_thread(self._read, request, data)
         answer = Answer(self.name, self._ids, read.demand, None)
         ask = self._ask(request, attempt, read)
         with self._asking():
@@ -220,8 +227,8 @@ class LlamacppBackend:
         finally:
             self.open_streams -= count
 
-    async def _prepare(self, request: Asked) -> Read:
-        """What llama.cpp is given of `request`, made beside the event loop."""
+    async def _sighted(self, request: Asked) -> tuple[Asked, dict[str, str]]:
+        """`request` with marks for its images where this model sees, and the images by mark."""
         data: dict[str, str] = {}
         pictures = self._pictures
         if pictures is not None and has_media(request):
@@ -235,11 +242,25 @@ class LlamacppBackend:
                 return TextParam(text=mark, cache_control=block.cache_control)
 
             request = await changed(request, put)
-        return await asyncio.to_thread(self._read, request, data)
+        return request, data
+
+    def _size(self, request: Request, data: dict[str, str]) -> int:
+        """Tokens of the prompt. What no answer could follow is refused; for calls none is made."""
+        grammar_of(request)
+        return self._rendered(request, data, self._loaded_template()).size
 
     def _read(self, request: Request, data: dict[str, str]) -> Read:
-        template = self._loaded_template()
+        """Raises InvalidRequest: what does not fit is refused before a grammar is made for it."""
+        template, window = self._loaded_template(), self._running().facts.window
+        rendered = self._rendered(request, data, template)
+        if rendered.size >= window:
+            raise self._too_long(rendered.size)
         demand = demand_of(request, template, self._grammars)
+        thinking = _thinking_of(rendered.opened, demand, template, window)
+        return Read(rendered.prompt, demand, thinking, rendered.cache)
+
+    def _rendered(self, request: Request, data: dict[str, str], template: ChatTemplate) -> Rendered:
+        demand = prompt_of(request, template)
         cache: list[Breakpoint] = []
         if isinstance(request, MessagesRequest) and caching.is_marked(request):
             least = self._config.cache_minimum_tokens
@@ -247,12 +268,11 @@ class LlamacppBackend:
         else:
             tokens = template.tokens(demand.prompt)
         opened = opened_by(tokens, demand, template)
-        thinking = _thinking_of(opened, demand, template, self._running().facts.window)
         if not data:
-            return Read(Prompt(tokens=opened), len(opened), demand, thinking, cache)
+            return Rendered(Prompt(tokens=opened), len(opened), opened, cache)
         text = self._text_of(demand, template, opens=len(opened) > len(tokens))
-        prompt = self._pictured(text, data)
-        return Read(prompt, len(template.tokenizer.encode(text)), demand, thinking, cache)
+        size = len(template.tokenizer.encode(text))
+        return Rendered(self._pictured(text, data), size, opened, cache)
 
     def _text_of(self, demand: Demand, template: ChatTemplate, *, opens: bool) -> str:
         """A prompt with images as text, of which llama.cpp makes tokens itself."""
