@@ -246,6 +246,9 @@ class _Answer(BaseHTTPRequestHandler):
             self.hub.bytes_sent += len(sent[at : at + PIECE]) if status in (200, 206) else 0
             if self.hub.rate:
                 time.sleep(PIECE / self.hub.rate)
+        if cut_after is not None:
+            self.wfile.flush()
+            time.sleep(0.05)  # for the reader to take what came
         if fault is not None and fault.reset:
             self.connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

@@ -163,8 +163,8 @@ async def test_a_cut_goes_on_where_it_was(hub: FakeHub, tmp_path: Path):
     done = await run(hub, tmp_path)
     assert_whole(tmp_path, IR)
     starts = [start for path, start in hub.sent if path == "openvino_model.bin"]
-    assert starts == sorted(starts)
-    assert 0 < starts[1] <= 100_000 < starts[2] <= 150_000 == max(starts[-1], 150_000)
+    assert starts == sorted(starts)  # what was on its way at a cut may be lost, and no more
+    assert starts[0] == 0 < starts[-1] <= 150_000
     assert done.told.done == done.told.total
 
 
