@@ -229,15 +229,24 @@ async def test_a_conversation_with_tools_reads_what_the_turn_before_it_left(
     assert (await usage_of(local, body, "agent")).cache_read_input_tokens == 0
 
 
-async def test_no_grammar_of_calls_is_made_to_count_or_for_what_is_too_long(local, monkeypatch):
-    def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a grammar was made")
+async def test_no_grammar_of_calls_is_made_to_count_or_for_what_is_too_long(local):
+    # One that cannot be made says so.
+    schema = {"type": "object", "properties": {"a": {"type": "poem"}}, "required": ["a"]}
+    tool = {"name": "add", "strict": True, "input_schema": schema}
+    body = {"model": "haiku", "tools": [tool], "max_tokens": 5}
 
-    monkeypatch.setattr(local, "_grammars", never)
-    tool = {"name": "add", "input_schema": {"type": "object", "properties": {}}}
-    body = {"model": "haiku", "tools": [tool], "messages": [{"role": "user", "content": "hi " * 9}]}
-    assert await local.count_tokens(CountRequest.model_validate(body)) > 9
-    body = {**body, "max_tokens": 5, "messages": [{"role": "user", "content": "hi " * 3_000}]}
-    with pytest.raises(InvalidRequest, match="prompt is too long"):
-        async for _ in local.stream(MessagesRequest.model_validate(body), Attempt("r", "w")):
-            pass
+    def saying(text: str) -> dict[str, Any]:
+        return {**body, "messages": [{"role": "user", "content": text}]}
+
+    async def refusal(text: str) -> str:
+        with pytest.raises(InvalidRequest) as refused:
+            async for _ in local.stream(
+                MessagesRequest.model_validate(saying(text)), Attempt("r", "w")
+            ):
+                pass
+        return refused.value.message
+
+    counted = {name: v for name, v in saying("hi").items() if name != "max_tokens"}
+    assert await local.count_tokens(CountRequest.model_validate(counted)) > 9
+    assert (await refusal("hi")).startswith("tools.0.input_schema")
+    assert (await refusal("hi " * 3_000)).startswith("prompt is too long")
