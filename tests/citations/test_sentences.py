@@ -82,3 +82,17 @@ def test_wrapped_lines_are_one_sentence_and_lists_are_several() -> None:
         "- Adults: 30 euros",
         "- Children: 15 euros",
     ]
+
+
+def test_much_white_space_at_the_end_is_passed_over_once() -> None:
+    # Looked at again from each of its characters, this would take hours.
+    assert spans_of("One. Two." + " \n" * 1_000_000) == [(0, 4), (5, 9)]
+
+
+def test_a_document_without_pauses_has_bounded_sentences() -> None:
+    text = "x" * (2 * MOST + 5)
+    assert spans_of(f" {text} ") == [
+        (1, 1 + MOST),
+        (1 + MOST, 1 + 2 * MOST),
+        (1 + 2 * MOST, 6 + 2 * MOST),
+    ]

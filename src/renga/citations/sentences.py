@@ -9,6 +9,7 @@ of scripts that are written without spaces.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 LONGEST: Final = 600
@@ -96,14 +97,21 @@ def spans_of(text: str) -> list[tuple[int, int]]:
     """
     found: list[tuple[int, int]] = []
     start = len(text) - len(text.lstrip())
-    for pause in _PAUSE.finditer(text, start):
-        if _parts(text, start, pause):
-            found.append((start, pause.start() + len(pause[0].rstrip())))
-            start = pause.end()
+    # White space at the end is left out of the search: nothing follows it, which would be found
+    # out again for each of its characters.
     end = len(text.rstrip())
-    if start < end:
-        found.append((start, end))
-    return found
+    for pause in _PAUSE.finditer(text, start, end):
+        if _parts(text, start, pause):
+            found += _bounded(start, pause.start() + len(pause[0].rstrip()))
+            start = pause.end()
+    return [*found, *_bounded(start, end)]
+
+
+def _bounded(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence in parts of MOST characters, where it has more; white space has ended it before
+    that, so that none is at their ends.
+    """
+    return ((at, min(at + MOST, end)) for at in range(start, end, MOST))
 
 
 def _parts(text: str, start: int, pause: re.Match[str]) -> bool:
