@@ -40,8 +40,8 @@ Classify the message into one of these categories. Answer with the category only
 Categories: {labels}"""
 
 LETTER = """\
-Hi, my name is Dana Fields. I would like to return order 48213: the lamp I bought for $39.90 is \
-broken. You can reach me at dana.fields@example.com. Thank you!"""
+Hi, my name is Dana Meyer. I would like to return order 48213: the lamp I bought for $39.90 is \
+broken. You can reach me at dana.meyer@example.com. Thank you!"""
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -55,8 +55,8 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 VALUES = {
-    "name": "Dana Fields",
-    "email": "dana.fields@example.com",
+    "name": "Dana Meyer",
+    "email": "dana.meyer@example.com",
     "order_number": "48213",
     "product": "lamp",
     "amount": 39.9,
