@@ -302,9 +302,15 @@ CHAT_SAMPLES: tuple[Sample, ...] = (
         ),
     ),
     Sample("messages text", _part({"type": "text", "text": "more"})),
-    Sample("messages image_url", _part({"type": "image_url", "image_url": {"url": "data:,"}})),
+    Sample(
+        "messages image_url",
+        _part({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{WHITE_PNG}"}}),
+    ),
     Sample("messages input_audio", _part({"type": "input_audio", "input_audio": {"data": ""}})),
-    Sample("messages file", _part({"type": "file", "file": {"file_id": "f"}})),
+    Sample(
+        "messages file",
+        _part({"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}}),
+    ),
     Sample("max_tokens", {"max_tokens": 5}),
     Sample("max_completion_tokens", {"max_tokens": None, "max_completion_tokens": 5}),
     Sample("temperature", {"temperature": 1.5}),

@@ -301,8 +301,8 @@ OPERATIONS: tuple[Operation, ...] = (
         words={
             **MESSAGE_WORDS,
             "continuations": "1 to 1,000 strings",
-            "choice": "whether the answer is one of them and nothing else: their probabilities then "
-            "add up to one, and only the tokens on which they differ are asked for",
+            "choice": "whether the answer is one of them and nothing else: their probabilities "
+            "then add up to one, and only the tokens on which they differ are asked for",
             "output_config": "null: a score has no answer to be given a form",
         },
         parameters=(VERSION, BETAS),

@@ -22,7 +22,14 @@ from renga.errors import (
 from renga.http.openai.errors import body_of, envelope
 from renga.http.openai.requests import IGNORED, REFUSED, ChatRequest, Effort
 from renga.http.openai.translation import in_their_words, translate
-from renga.types import MAX_OUTPUT_TOKENS, ToolUseParam, TunedRequest
+from renga.types import (
+    MAX_OUTPUT_TOKENS,
+    DocumentParam,
+    ImageParam,
+    PlainText,
+    ToolUseParam,
+    TunedRequest,
+)
 
 USER: Any = {"role": "user", "content": "hi"}
 CALL: Any = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
@@ -157,9 +164,9 @@ def test_a_choice_of_tools_is_the_same_choice(fields, choice):
 @pytest.mark.parametrize(("mode", "choice"), [("auto", "auto"), ("required", "any")])
 def test_of_some_allowed_tools_the_model_sees_no_others(mode, choice):
     named = [{**ADD, "function": {**ADD["function"], "name": name}} for name in ("a", "b", "c")]
-    found = asked(tools=named, tool_choice=some_of("c", "b", mode=mode))
-    assert [tool.name for tool in found.tools] == ["b", "c"]
-    assert found.tool_choice.type == choice
+    found = asked(tools=named, tool_choice=some_of("c", "b", mode=mode)).model_dump()
+    assert [tool["name"] for tool in found["tools"]] == ["b", "c"]
+    assert found["tool_choice"]["type"] == choice
 
 
 def test_parallel_calls_mean_nothing_without_tools():
@@ -234,6 +241,41 @@ def said(**fields: Any) -> dict[str, Any]:
     return {"messages": [USER, {"role": "assistant", **fields}]}
 
 
+def image(url: str, **more: Any) -> dict[str, Any]:
+    return user({"type": "image_url", "image_url": {"url": url, **more}})
+
+
+def document(**file: Any) -> dict[str, Any]:
+    return {"type": "file", "file": file}
+
+
+IMAGE: dict[str, Any] = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+TEXT = "data:text/plain;base64,SMO8dHRl"
+
+
+def test_images_and_files_of_the_user_are_images_and_documents():
+    kept = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    seen = {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}, **kept}
+    named = document(file_data=TEXT, filename="note.txt")
+    pdf = document(file_data="data:application/pdf;base64,eA==")
+    body = user(seen, IMAGE, named, pdf, document(file_id="file_1"))
+    image, linked, note, *others = asked(*body["messages"]).messages[0].content
+    assert isinstance(image, ImageParam)
+    assert image.cache_control is not None
+    assert isinstance(linked, ImageParam)
+    assert (image.source.type, linked.source.type) == ("base64", "url")
+    assert isinstance(note, DocumentParam)
+    assert note.title == "note.txt"
+    assert isinstance(note.source, PlainText)
+    assert note.source.data == "Hütte"
+    assert [o.source.type for o in others if isinstance(o, DocumentParam)] == ["base64", "file"]
+
+
+def test_how_closely_an_image_is_looked_at_is_not_for_the_caller_to_say():
+    body = {"model": "haiku", **image("https://x", detail="low")}
+    assert translate(body).ignored == ["messages.content.image_url.detail"]
+
+
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": []}, "messages: ", "at least 1"),
     ({"model": None}, "model: ", "string"),
@@ -244,7 +286,14 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "user", "content": ""}]}, "messages.0.content: ", "non-empty"),
     ({"messages": [{"role": "user", "content": "x", "text": 1}]}, "messages.0.text: ", "permitted"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id: ", "required"),
-    (user({"type": "image_url", "image_url": {"url": "x"}}), "messages.0.content.0: ", "images"),
+    (image("data:,"), "messages.0.content.0.image_url.url: ", "base64"),
+    (image("data:image/tiff;base64,eA=="), "messages.0.content.0.image_url.url: ", "image/png"),
+    (image("http://x", detail="best"), "messages.0.content.0.image_url.detail: ", "auto"),
+    (said(content=[IMAGE]), "messages.1.content.0: ", "message of the user"),
+    (user({"type": "file", "file": {}}), "messages.0.content.0.file: ", "`file_id`"),
+    (user(document(file_data="x")), "messages.0.content.0.file.file_data: ", "base64"),
+    (user(document(file_data=TEXT[:-1])), "messages.0.content.0.file.file_data: ", "base64"),
+    (user(document(file_id="f" * 300)), "messages.0.content.0.file.file_id: ", "256"),
     (user({"type": "text", "text": 5}), "messages.0.content.0.text: ", "string"),
     (user({"type": "video"}), "messages.0.content.0: ", "'video'"),
     (said(function_call={"name": "f"}), "messages.1.function_call: ", "`tool_calls`"),

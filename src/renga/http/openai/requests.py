@@ -11,7 +11,7 @@ Source of fields: the types of the official `openai` package, 3.54, and for `rea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -102,11 +102,53 @@ class RefusalPart(Wire):
     refusal: str
 
 
-_MEDIA = {
-    "image_url": "images are not supported by this server yet",
-    "input_audio": "sound is not supported by this server",
-    "file": "files are not supported by this server yet",
+class ImageUrl(Wire):
+    """Where an image is: in a `data:` URL, or where the server may fetch it."""
+
+    url: Annotated[str, Field(min_length=1)]
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class ImagePart(Wire):
+    """An image of the user's."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
+
+
+class FileData(Wire):
+    """A file: in a `data:` URL, or one that was uploaded to this server."""
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.file_data is None) == (self.file_id is None):
+            raise _refusal("one of `file_data` and `file_id` is expected")
+        return self
+
+
+class FilePart(Wire):
+    """A document of the user's."""
+
+    type: Literal["file"]
+    file: FileData
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
+
+
+_SOUND = {"input_audio": "sound is not supported by this server"}
+_OF_USERS = {
+    "image_url": "an image stands in a message of the user",
+    "file": "a file stands in a message of the user",
 }
+_MEDIA = _SOUND | _OF_USERS
+Shown = Annotated[
+    Annotated[TextPart | ImagePart | FilePart, Discriminator("type")],
+    _known("content part", ("text", "image_url", "file"), _SOUND),
+]
 Text = Annotated[TextPart, _known("content part", ("text",), _MEDIA)]
 Said = Annotated[
     Annotated[TextPart | RefusalPart, Discriminator("type")],
@@ -132,6 +174,7 @@ def _content(part: Any) -> Any:
 
 
 Content = _content(Text)
+ShownContent = _content(Shown)
 SaidContent = _content(Said)
 
 
@@ -163,10 +206,10 @@ class SystemMessage(Wire):
 
 
 class UserMessage(Wire):
-    """What the user says."""
+    """What the user says and shows."""
 
     role: Literal["user"]
-    content: Content  # type: ignore[valid-type]
+    content: ShownContent  # type: ignore[valid-type]
     name: str | None = None
 
 
@@ -380,4 +423,14 @@ def ignored_in(body: Mapping[str, Any]) -> list[str]:
     turns = body.get("messages")
     if isinstance(turns, list) and any(isinstance(t, dict) and t.get("name") for t in turns):
         found.append("messages.name")
+    if isinstance(turns, list) and any(map(_wants_detail, turns)):
+        found.append("messages.content.image_url.detail")
     return found
+
+
+def _wants_detail(message: Any) -> bool:
+    """Whether a message says how closely an image is to be looked at."""
+    content = message.get("content") if isinstance(message, dict) else None
+    parts = content if isinstance(content, list) else ()
+    images = (part.get("image_url") for part in parts if isinstance(part, dict))
+    return any(isinstance(i, dict) and i.get("detail") not in (None, "auto") for i in images)

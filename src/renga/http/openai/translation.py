@@ -9,6 +9,7 @@ the path found it.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from renga.http.openai.requests import (
     AllowedChoice,
     AssistantMessage,
     ChatRequest,
+    FilePart,
     FunctionChoice,
+    ImagePart,
     ObjectFormat,
     RefusalPart,
     SchemaFormat,
@@ -193,6 +196,8 @@ class _Conversation:
 
     def _place(self, path: str, block: Block, place: str) -> None:
         self.places[path] = place
+        if block["type"] in ("image", "document"):
+            self._place_source(path, place)
         if block["type"] == "text" and place.endswith(".content"):
             self.places[f"{path}.text"] = place  # the caller wrote a string
         if block["type"] == "tool_use":
@@ -201,26 +206,75 @@ class _Conversation:
         if block["type"] == "tool_result":
             self.places[f"{path}.tool_use_id"] = f"{place}.tool_call_id"
 
+    def _place_source(self, path: str, place: str) -> None:
+        """Whatever is wrong with a source is wrong with the one string that the caller wrote."""
+        self.places[f"{path}.source"] = place
+        for kind in ("base64", "url", "file", "text"):
+            self.places[f"{path}.source.{kind}"] = place
+        for name in ("data", "media_type", "url", "file_id"):
+            for kind in ("", ".base64", ".url", ".file", ".text"):
+                self.places[f"{path}.source{kind}.{name}"] = place
 
-def _texts(
-    content: str | Sequence[TextPart | RefusalPart] | None, path: str
-) -> list[tuple[Block, str]]:
+
+Part = TextPart | RefusalPart | ImagePart | FilePart
+
+
+def _texts(content: str | Sequence[Part] | None, path: str) -> list[tuple[Block, str]]:
     """The blocks of a content, each with the caller's path of it; empty texts are left out."""
     if content is None:
         return []
     if isinstance(content, str):
         return [({"type": "text", "text": content}, path)] if content else []
-    said = [(_text(part), f"{path}.{at}") for at, part in enumerate(content)]
-    return [(block, place) for block, place in said if block["text"]]
+    said = [_block(part, f"{path}.{at}") for at, part in enumerate(content)]
+    return [(block, place) for block, place in said if block["type"] != "text" or block["text"]]
 
 
-def _text(part: TextPart | RefusalPart) -> Block:
-    if isinstance(part, RefusalPart):
-        return {"type": "text", "text": part.refusal}
-    block: Block = {"type": "text", "text": part.text}
+def _block(part: Part, path: str) -> tuple[Block, str]:
+    match part:
+        case RefusalPart():
+            return {"type": "text", "text": part.refusal}, path
+        case TextPart():
+            block: Block = {"type": "text", "text": part.text}
+        case ImagePart():
+            path = f"{path}.image_url.url"
+            block = {"type": "image", "source": _image_source(part.image_url.url, path)}
+        case FilePart():
+            block = {"type": "document", "title": part.file.filename}
+            path = f"{path}.file.file_id"
+            block["source"] = {"type": "file", "file_id": part.file.file_id}
+            if part.file.file_data is not None:
+                path = f"{path.removesuffix('file_id')}file_data"
+                block["source"] = _file_source(part.file.file_data, path)
     if part.prompt_cache_breakpoint is not None:
         block["cache_control"] = {"type": "ephemeral", "ttl": KEPT_FOR}
-    return block
+    return block, path
+
+
+def _image_source(url: str, path: str) -> Block:
+    if not url.startswith("data:"):
+        return {"type": "url", "url": url}
+    kind, data = _data_url(url, path)
+    return {"type": "base64", "media_type": kind, "data": data}
+
+
+def _file_source(url: str, path: str) -> Block:
+    kind, data = _data_url(url, path)
+    if kind != "text/plain":
+        return {"type": "base64", "media_type": kind, "data": data}
+    try:
+        text = base64.b64decode(data, validate=True).decode()
+    except ValueError as error:
+        raise InvalidRequest(f"{path}: it is not base64 of UTF-8 text: {error}") from error
+    return {"type": "text", "media_type": kind, "data": text}
+
+
+def _data_url(url: str, path: str) -> tuple[str, str]:
+    """The media type and the base64 of a `data:` URL (RFC 2397); its parameters say nothing."""
+    head, comma, data = url.partition(",")
+    kind, *parameters = head.removeprefix("data:").split(";")
+    if not comma or not head.startswith("data:") or parameters[-1:] != ["base64"]:
+        raise InvalidRequest(f"{path}: `data:TYPE;base64,DATA` is expected, not '{url[:40]}'")
+    return kind.lower(), data
 
 
 def _result(message: ToolMessage) -> Block:

@@ -5,8 +5,8 @@ from __future__ import annotations
 CHAT_WORDS: dict[str, str] = {
     "model": "a tier, a canonical id, a Claude name or an alias",
     "messages": "`system` or `developer`, `user`, `assistant` and `tool`; content is a string or "
-    "`text` parts; a last `assistant` message is continued; a `prompt_cache_breakpoint` keeps the "
-    "prompt up to there for an hour",
+    "`text` parts, of the user also `image_url` and `file`; a last `assistant` message is "
+    "continued; a `prompt_cache_breakpoint` keeps the prompt up to there for an hour",
     "max_completion_tokens": "1 to 128,000; without a limit an answer may fill the model's window",
     "max_tokens": "the older name of `max_completion_tokens`",
     "temperature": "0 to 2; absent takes the model's own default",
