@@ -19,10 +19,11 @@ import pytest_asyncio
 from renga.backends import make_backend
 from renga.caller import Caller
 from renga.config import BackendConfig
+from renga.errors import InvalidRequest
 from renga.media.documents import Documents
-from renga.media.resolving import Resolver
+from renga.media.resolving import MOST_BROUGHT, Resolver
 from renga.media.transcribing import Transcribing
-from renga.types import CountRequest, MessagesRequest
+from renga.types import CountRequest, MessagesRequest, PlainText
 from tests.http.served import Served, asking, events_of, start
 from tests.media.pictures import image_block, pdf, pdf_block, picture, png_header
 
@@ -304,3 +305,22 @@ async def test_a_request_is_resolved_to_what_it_was_where_nothing_is_to_be_done(
 
 def served_backend() -> Any:
     return make_backend(BackendConfig("b", "scripted"), home=Path("unused"))
+
+
+async def test_a_few_bytes_cannot_bring_more_than_a_request_may_hold() -> None:
+    written = "x" * 30_000_000
+    read: list[str] = []
+
+    async def filed(block: Any, path: str, caller: Caller) -> PlainText:
+        read.append(path)
+        return PlainText(media_type="text/plain", data=written)
+
+    block = {"type": "document", "source": {"type": "file", "file_id": "file_1"}}
+    asked = MessagesRequest.model_validate(body(*[block] * 500))
+    documents = Documents()
+    caller = Caller(workspace="w", request_id="r")
+    told = rf"messages\.0\.content\.4\.source: .*more than {MOST_BROUGHT:,} characters"
+    with pytest.raises(InvalidRequest, match=told):
+        await Resolver(documents, {"file": filed}).resolve(asked, caller, window=1_000_000)
+    assert len(read) == 4
+    await documents.aclose()

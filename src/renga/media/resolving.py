@@ -47,6 +47,9 @@ Asked = TypeVar("Asked", bound=Prompt)
 MOST_MEDIA: Final = 600  # images of a request, and pages
 MOST_MEDIA_OF_SMALL: Final = 100
 SMALL_WINDOW: Final = 200_000  # tokens up to which a window is small
+MOST_BROUGHT: Final = 100_000_000
+"""Characters that sources may bring into one request beside what came with it: a few bytes can name
+much, and the same many times."""
 
 Source = Base64Image | Base64Pdf | PlainText | ContentSource
 Resolve = Callable[[Medium, str, Caller], Awaitable[Source]]
@@ -74,6 +77,8 @@ class Resolver:
 
         async def plain(path: str, block: Medium) -> Medium:
             source = await self._source(path, block, caller)
+            if source is not block.source:
+                found.brought(path, source)
             if isinstance(source, Base64Image):
                 image = await asyncio.to_thread(_checked, source, path)
                 found.image(path, block, image)
@@ -133,6 +138,16 @@ class _Found:
     most: int
     _images: list[tuple[str, Image]] = field(default_factory=list)
     _pages: int = 0
+    _brought: int = 0
+
+    def brought(self, path: str, source: Source) -> None:
+        if not isinstance(source, ContentSource):
+            self._brought += len(source.data)
+        if self._brought > MOST_BROUGHT:
+            raise InvalidRequest(
+                f"{path}.source: with this one, the files and URLs of the request hold more than "
+                f"{MOST_BROUGHT:,} characters; name fewer of them"
+            )
 
     def image(self, path: str, block: Medium, image: Image) -> None:
         self._images.append((path, image))
