@@ -169,7 +169,9 @@ def check_structured_outputs(path: Path, count: int, seed: int) -> None:
 def check_forced_calls(path: Path, count: int, seed: int) -> None:
     drawn = Drawn(seed)
     tokenizer = train_tokenizer()
-    marks = {mark: tokenizer.token_to_id(mark) for mark in MARKS[:2]}
+    ids = {mark: tokenizer.token_to_id(mark) for mark in MARKS[:2]}
+    marks = {mark: number for mark, number in ids.items() if number is not None}
+    assert len(marks) == 2
     frames: list[tuple[dict[str, Any], str]] = []
     for number in range(count):
         tools = {f"tool_{n}": drawn.object(3) for n in range(drawn.draw.randrange(1, 4))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,7 @@ def closing_of(row: Operation, status: str = "ok") -> Operation:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory) -> Path:
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with one server and no rows."""
     path = tmp_path_factory.mktemp("fresh") / "renga.db"
     engine = open_engine(sqlite_url(path))
@@ -58,11 +59,13 @@ def fresh(tmp_path_factory) -> Path:
     return path
 
 
-def written(fresh: Path, groups: list[list[Operation]], *, fold: bool) -> list[list[tuple]]:
+def written(
+    fresh: Path, groups: list[list[Operation]], *, fold: bool
+) -> list[list[tuple[Any, ...]]]:
     """The tables after `groups`, each committed as one."""
     path = Path(shutil.copy(fresh, fresh.with_name("used.db")))
     engine = open_engine(sqlite_url(path))
-    writer = Writer(engine, group_seconds=600, **({"fold": folded} if fold else {}))
+    writer = Writer(engine, group_seconds=600, fold=folded if fold else list)
     for group in groups:
         for row in group:
             writer.put(row)

@@ -74,7 +74,9 @@ def shape(request: CountRequest) -> list[tuple[str, list[str]]]:
                 return f"call {block.name}"
             case ToolResultParam(content=content):
                 return "result " + "+".join(
-                    i.tool_name if isinstance(i, ToolReferenceParam) else i.text for i in content
+                    item.tool_name if isinstance(item, ToolReferenceParam) else str(item.text)
+                    for item in content
+                    if isinstance(item, ToolReferenceParam | TextParam)
                 )
             case _:
                 return str(block.type)

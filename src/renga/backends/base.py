@@ -224,7 +224,10 @@ class Backend(Protocol):
     """
 
     name: str
-    kind: str
+
+    @property
+    def kind(self) -> str:
+        """Its row in the table of backends."""
 
     @property
     def capabilities(self) -> Capabilities:
