@@ -59,7 +59,7 @@ class Gateway:
         self._ids = ids
         self._signer = signer or Signer.temporary()
         self._comparisons = Comparisons()
-        self._ways = Ways(self._attempt, self._count, self._window)
+        self._ways = Ways(self._attempt, self._count, self._window, self._score)
         for layer in reversed(layers):
             self._ways = layer(self._ways)
 
@@ -81,14 +81,12 @@ class Gateway:
     async def score(self, request: ScoreRequest, caller: Caller) -> Scores:
         """The likelihoods of some continuations. Raises RengaError; cancel it to end the work.
 
-        No layers are in its way: there is no answer that they could look at.
+        There is no answer that layers could look at; they put in what its images and documents
+        name.
         """
         read = await self._understood(request)
         with self._answering(request, caller):
-            with self._attempting(read, caller) as (backend, attempt, _):
-                scores = await backend.score(read, attempt)
-            usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
-            return Scores(model=caller.receipt.model, scores=scores, usage=usage)
+            return await self._ways.score(read, caller)
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> TokenCount:
         """Size of the prompt in the tokens of the backend that would serve it."""
@@ -129,6 +127,13 @@ class Gateway:
                     attempt.see(event)
                     closing.see(event)
                     yield event
+
+    async def _score(self, request: ScoreRequest, caller: Caller) -> Scores:
+        """Innermost: asked of the first backend that can serve `request`."""
+        with self._attempting(request, caller) as (backend, attempt, _):
+            scores = await backend.score(request, attempt)
+        usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
+        return Scores(model=caller.receipt.model, scores=scores, usage=usage)
 
     @contextmanager
     def _answering(self, request: Prompt, caller: Caller) -> Iterator[_Closing]:

@@ -162,3 +162,23 @@ async def test_a_client_that_leaves_ends_the_work_and_closes_the_row(local):
     async with asyncio.timeout(10):
         again = await local.post(scoring("refund"), PATH)
     assert again.status_code == 200
+
+
+async def test_a_source_is_read_before_it_is_scored(local):
+    """What a file says is in the prompt, as if it had come with the request."""
+    made = await local.client.post("/v1/files", files={"file": ("a.txt", b"order 4711 is lost")})
+    filed = {"type": "file", "file_id": made.json()["id"]}
+    text = {"type": "text", "media_type": "text/plain", "data": "order 4711 is lost"}
+
+    async def of(source: Any) -> Any:
+        block = {"type": "document", "source": source}
+        return await local.post(
+            scoring("refund", messages=[{"role": "user", "content": [block]}]), PATH
+        )
+
+    assert (await of(filed)).json() == (await of(text)).json()
+    refused = await of({"type": "url", "url": "https://site.example/a.pdf"})
+    assert refused.status_code == 400
+    assert "this server fetches nothing" in refused.json()["error"]["message"]
+    gone = await of({"type": "file", "file_id": "file_none"})
+    assert (gone.status_code, gone.json()["error"]["type"]) == (404, "not_found_error")

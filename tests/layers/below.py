@@ -37,6 +37,8 @@ from renga.types import (
     Message,
     MessagesRequest,
     Prompt,
+    ScoreRequest,
+    Scores,
     StopReason,
     TextBlock,
     TextParam,
@@ -48,6 +50,11 @@ from renga.types import (
     ToolUseParam,
     Usage,
 )
+
+
+async def no_score(request: ScoreRequest, caller: Caller) -> Scores:
+    """The way of scores, where none is asked for."""
+    raise AssertionError("nobody asks for scores here")
 
 
 @dataclass
@@ -79,7 +86,7 @@ class Below:
 
     @property
     def ways(self) -> Ways:
-        return Ways(self.stream, self.count, lambda _: self.window)
+        return Ways(self.stream, self.count, lambda _: self.window, no_score)
 
     async def count(self, prompt: Prompt, caller: Caller) -> TokenCount:
         self.counted += 1

@@ -37,6 +37,7 @@ from renga.types import (
     ToolUseBlock,
     Usage,
 )
+from tests.layers.below import no_score
 
 TEXT = "The bridge opened in 1932. It is 503 metres long. Nobody may swim below it."
 SAID = [
@@ -106,7 +107,7 @@ class Below:
         return TokenCount(input_tokens=1)
 
     def ways(self) -> Ways:
-        return citing(no_pages)(Ways(self.stream, self.count, lambda prompt: 1000))
+        return citing(no_pages)(Ways(self.stream, self.count, lambda prompt: 1000, no_score))
 
 
 async def through(events: Sequence[Event], request: MessagesRequest | None = None) -> list[Event]:
@@ -159,7 +160,7 @@ async def test_no_more_than_a_sentence_is_held_back(said: list[str]) -> None:
             if sent < len(text):
                 held = max(held, sent - shown)
 
-    ways = citing(no_pages)(Ways(spy, ways.count, lambda prompt: 1000))
+    ways = citing(no_pages)(Ways(spy, ways.count, lambda prompt: 1000, no_score))
     async for event in ways.stream(asked(), Caller("w", "req_1")):
         if isinstance(event, BlockDelta) and isinstance(event.delta, TextDelta):
             shown += len(event.delta.text)

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 from renga.caller import Caller
 from renga.events import Event
-from renga.types import MessagesRequest, Prompt, TokenCount
+from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount
 
 Path = Callable[[MessagesRequest, Caller], AsyncIterator[Event]]
 Count = Callable[[Prompt, Caller], Awaitable[TokenCount]]
+Score = Callable[[ScoreRequest, Caller], Awaitable[Scores]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a request is answered, and how its prompt is counted.
+    """How a request is answered, how its prompt is counted, and how likely continuations are.
 
     `window` tells how many tokens the model that would answer reads and writes at most.
     """
@@ -28,6 +29,7 @@ class Ways:
     stream: Path
     count: Count
     window: Callable[[Prompt], int]
+    score: Score
 
 
 Layer = Callable[[Ways], Ways]

@@ -1,7 +1,7 @@
 """Sources of images and documents: what they name is in the request before any layer reads it.
 
-Owns that the step is taken once for each answer, and before a count, whichever edge asked. What a
-source is and who may have it is `renga.media.resolving`'s.
+Owns that the step is taken once for each answer, and before a count or a score, whichever edge
+asked. What a source is and who may have it is `renga.media.resolving`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from renga.events import Event
 from renga.layers.base import Layer, Ways
 from renga.media.resolving import Resolver
 from renga.media.walking import has_media
-from renga.types import MessagesRequest, Prompt, TokenCount
+from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount
 
 
 def resolving(resolver: Resolver) -> Layer:
@@ -38,6 +38,11 @@ def resolving(resolver: Resolver) -> Layer:
                 prompt = await resolver.resolve(prompt, caller, window=below.window(prompt))
             return await below.count(prompt, caller)
 
-        return replace(below, stream=stream, count=count)
+        async def score(request: ScoreRequest, caller: Caller) -> Scores:
+            if has_media(request):
+                request = await resolver.resolve(request, caller, window=below.window(request))
+            return await below.score(request, caller)
+
+        return replace(below, stream=stream, count=count, score=score)
 
     return wrap
