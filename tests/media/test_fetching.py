@@ -233,6 +233,7 @@ def test_an_address_carried_in_another_is_as_public_as_itself(address: Any) -> N
         ipaddress.IPv6Address((0xFFFF << 32) | number),
         ipaddress.IPv6Address((0x64FF9B << 96) | number),
         ipaddress.IPv6Address((0x2002 << 112) | (number << 80)),
+        ipaddress.IPv6Address((0xFFFF << 48) | number),
     ]
     assert {is_public(one) for one in carried} == {is_public(address)}
 
@@ -240,3 +241,12 @@ def test_an_address_carried_in_another_is_as_public_as_itself(address: Any) -> N
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111"])
 def test_the_internet_is_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["64:ff9b:1::a00:1", "3fff::1", "5f00::1", "fec0::1", "100::1", "2001:0:808:808::1", "::",
+     "fe80::1%eth0", "192.0.0.8", "192.88.99.1", "100.64.0.1", "0.0.0.0", "255.255.255.255"],
+)  # fmt: skip
+def test_what_is_set_aside_is_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))

@@ -47,7 +47,17 @@ _CARRIERS: Final = (
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
     (ipaddress.IPv6Network("::/96"), 0),
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),
+    (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
+)
+_GLOBAL: Final = ipaddress.IPv6Network("2000::/3")
+# What stands among the global ones, or is called so, and leads to nobody's host: Teredo, which
+# carries an address behind a mask; documentation; protocol assignments; relays of 6to4.
+_ODD: Final = (
+    ipaddress.IPv6Network("2001::/32"),
+    ipaddress.IPv6Network("3fff::/20"),
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("192.88.99.0/24"),
 )
 
 
@@ -61,8 +71,10 @@ def is_public(address: Address) -> bool:
         for network, behind in _CARRIERS:
             if address in network:
                 return is_public(ipaddress.IPv4Address(int(address) >> behind & 0xFFFFFFFF))
-        if address in ipaddress.IPv6Network("2001::/32") or address.is_site_local:
-            return False  # Teredo carries a private one too, behind a mask
+        if address not in _GLOBAL:
+            return False  # all else is set aside, as a translator's prefix inside a network is
+    if any(address in network for network in _ODD):
+        return False
     return address.is_global and not address.is_multicast
 
 
