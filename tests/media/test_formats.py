@@ -103,7 +103,7 @@ def test_a_large_size_is_known_from_a_small_file() -> None:
 
 def test_a_word_in_the_pixels_is_no_other_file() -> None:
     """Only what makes a file another one is looked for, not what any bytes may spell."""
-    pixels = b"PK\5\6 %PDF- <svg" * 40
+    pixels = b"PK\5\6 %PDF- <svg <html\0 <?php!" * 40
     data = encoded(Image.frombytes("L", (len(pixels), 1), pixels), "PNG", compress_level=0)
     padded = data[:33] + _text_chunk(b"x" * 1_100) + data[33:]
     assert look(padded).width == len(pixels)

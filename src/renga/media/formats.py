@@ -12,6 +12,7 @@ Sources: "Vision" and "PDF support" of the API's documentation; PNG (RFC 2083), 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -44,7 +45,8 @@ _END_OF_ZIP: Final = b"PK\5\6"
 _END_OF_ZIP_BYTES: Final = 22
 _ZIP_COMMENT: Final = 65_535
 _HEADER: Final = 1_024  # bytes in which readers look for a PDF's beginning
-_CODE: Final = (b"<html", b"<script", b"<?php", b"<!doctype html")
+# With what follows in each: five letters alone stand in some large images by chance.
+_CODE: Final = re.compile(rb"<html[\s>]|<script[\s>]|<\?php\s|<!doctype html", re.IGNORECASE)
 
 
 class NotReadable(Exception):
@@ -122,10 +124,9 @@ def _stranger(data: bytes) -> str:
             return name
     if data[4:8] == b"ftyp":
         return f"an image or a video of type '{data[8:12].decode('ascii', 'replace')}'"
-    head = data[:_HEADER].lower()
-    if b"<svg" in head:
+    if b"<svg" in data[:_HEADER].lower():
         return "an SVG drawing"
-    if any(word in head for word in _CODE):
+    if _CODE.search(data, 0, _HEADER):
         return "a web page"
     return "this file"
 
@@ -136,8 +137,7 @@ def _only_one(data: bytes) -> None:
         raise NotReadable("the file is an image and a PDF at once")
     if _ends_as_zip(data):
         raise NotReadable("the file is an image and a ZIP archive at once")
-    lower = data.lower()
-    if any(word in lower for word in _CODE):
+    if _CODE.search(data):
         raise NotReadable("the file is an image and a web page or a program at once")
 
 
