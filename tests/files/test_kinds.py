@@ -36,6 +36,8 @@ CASES = [
     (GIF, "text/plain", "", "image/gif"),
     (WEBP, "", "a.png", "image/webp"),
     (PDF, "application/octet-stream", "", "application/pdf"),
+    (b"%PDF-1.7\nall of it ASCII\n", "", "", "application/pdf"),
+    (b"A PDF begins with %PDF-1.7\n", "", "", "text/plain"),
     (b"RIFF\x00\x00\x00\x00WAVE", "image/webp", "", "application/octet-stream"),
     (b"\x89PNG is not one", "image/png", "a.png", "application/octet-stream"),
     (b"plain words", "image/png", "a.png", "text/plain"),

@@ -44,6 +44,7 @@ _AS_TEXT: Final = re.compile(
     r"text/[\w.+-]+|image/svg\+xml|application/([\w.-]+\+)?(json|xml|yaml|x-yaml|toml|javascript|"
     r"x-ndjson|x-sh|sql|rtf|x-tex|x-python-code|x-httpd-php)"
 )
+_BEGINS_PDF: Final = (b"%PDF-", b"\xef\xbb\xbf%PDF-")
 _TYPE: Final = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}")
 
 # Bytes that no text has: control characters but for those that move a pen.
@@ -80,6 +81,8 @@ class Kind:
         by_name = mimetypes.guess_type(filename)[0] or ""
         hints = [h for h in (_bare(declared), by_name) if _TYPE.fullmatch(h) and h != UNKNOWN]
         signed = _signature(self._head)
+        if text and signed == "application/pdf" and not self._head.startswith(_BEGINS_PDF):
+            signed = ""  # a text that speaks of PDFs
         if signed == "application/zip":
             return next((h for h in hints if _IN_ZIP.fullmatch(h)), signed)
         if signed:
