@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,33 @@ async def test_an_upload_that_is_cancelled_leaves_nothing(shelf: Shelf) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert (shelf.on_disk(), await shelf.rows()) == (set(), {})
+
+
+async def test_an_upload_that_is_cancelled_while_a_thread_works_leaves_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that takes its time: what was cancelled there goes on, and must not come too late."""
+    chance, beside = random.Random(5), asyncio.to_thread
+
+    async def late(function: Any, *given: Any, **named: Any) -> Any:
+        seconds = chance.choice((0.0, 0.001, 0.01))
+
+        def work() -> Any:
+            time.sleep(seconds)
+            return function(*given, **named)
+
+        return await beside(work)
+
+    monkeypatch.setattr(asyncio, "to_thread", late)
+    for _ in range(60):
+        task = asyncio.create_task(shelf.put(b"x" * (WRITE_BYTES + 1)))
+        await asyncio.sleep(chance.random() * 0.02)
+        if task.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await shelf.files.delete("w", task.result().file_id)
     assert (shelf.on_disk(), await shelf.rows()) == (set(), {})
 
 

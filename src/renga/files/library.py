@@ -251,6 +251,7 @@ class Incoming:
         self._kind = Kind()
         self._waiting: list[bytes] = []
         self._waits = self._written = 0
+        self._putting: asyncio.Task[None] | None = None
         self._announced = self.finished = False
 
     async def write(self, data: bytes) -> None:
@@ -299,19 +300,27 @@ class Incoming:
 
     async def drop(self) -> None:
         """Remove what has come of it."""
+        if self._putting is not None:
+            # A thread that opens or writes the file goes on when its upload is cancelled; after
+            # this it would leave a file that no row names, or write to one that is closed.
+            await asyncio.gather(self._putting, return_exceptions=True)
         if self._file is not None:
             self._file.close()
         if self._announced:
             await self._files.discard(self._file_id)
 
     async def _flush(self, *, last: bool = False) -> None:
-        pieces, self._waiting, self._waits = self._waiting, [], 0
+        data, self._waiting, self._waits = b"".join(self._waiting), [], 0
+        self._putting = asyncio.create_task(self._put(data, last=last))
+        await asyncio.shield(self._putting)
+
+    async def _put(self, data: bytes, *, last: bool) -> None:
         try:
             if self._file is None:
                 self._announced = True
                 path, self._created_us = await self._files.announce(self._file_id, self._workspace)
                 self._file = await asyncio.to_thread(path.open, "xb", buffering=0)
-            await asyncio.to_thread(self._write, self._file, b"".join(pieces), last=last)
+            await asyncio.to_thread(self._write, self._file, data, last=last)
         except OSError as error:
             raise _refused_by_disk(error) from error
 
