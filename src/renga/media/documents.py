@@ -46,6 +46,7 @@ from renga.types import (
 )
 
 MOST_PAGES: Final = 600
+_INLINE: Final = 262_144  # characters up to which a digest takes less than a step of a model
 MOST_KEPT: Final = 64_000_000  # characters of texts that were read
 
 READING = Bounds(memory=2_000_000_000, job_seconds=60)
@@ -151,7 +152,7 @@ class Documents:
             job = ReadPdf(await _decoded(source.data), MOST_PAGES)
             return await self._ask(self._reading, job, PdfRead)
 
-        return await self._layers.find(_key(source.data, None), read, _size)
+        return await self._layers.find(await _key(source.data, None), read, _size)
 
     async def _recognized(self, data: str, page: int | None) -> str:
         async def read() -> str:
@@ -160,7 +161,7 @@ class Documents:
             job = Recognize(await _decoded(data), page)
             return (await self._ask(self._recognition, job, Recognized)).text
 
-        return await self._texts.find(_key(data, page), read, len)
+        return await self._texts.find(await _key(data, page), read, len)
 
     async def _ask(self, worker: Worker, job: Job, kind: type[Made]) -> Made:
         try:
@@ -213,7 +214,14 @@ async def _decoded(data: str) -> bytes:
         raise _Unread("the data is not valid base64") from error
 
 
-def _key(data: str, page: int | None) -> bytes:
+async def _key(data: str, page: int | None) -> bytes:
+    """What `data` is remembered by; found beside the event loop where it is long."""
+    if len(data) <= _INLINE:
+        return _digest(data, page)
+    return await asyncio.to_thread(_digest, data, page)
+
+
+def _digest(data: str, page: int | None) -> bytes:
     digest = blake2b(data.encode("utf-8", "surrogatepass"), digest_size=24)
     digest.update(f"/{page}".encode())
     return digest.digest()

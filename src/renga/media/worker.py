@@ -167,7 +167,8 @@ class Worker:
 async def _exchange(process: asyncio.subprocess.Process, job: Job) -> Outcome:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(frame(job))
+    # Jobs hold whole files: packing one takes as long as some steps of a model.
+    process.stdin.write(await asyncio.to_thread(frame, job))
     await process.stdin.drain()
     head = await process.stdout.readexactly(LENGTH_BYTES)
     return read_outcome(await process.stdout.readexactly(int.from_bytes(head, "big")))
