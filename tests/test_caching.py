@@ -154,6 +154,66 @@ def test_a_breakpoint_looks_at_twenty_positions_itself_included() -> None:
     assert list(Marked(19, "5m").looks_at)[-1] == 0
 
 
+# --- results of the server's own tools ------------------------------------------------------------
+
+SEARCH = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+WEATHER = {
+    "name": "get_weather",
+    "description": "Weather.",
+    "input_schema": {"type": "object"},
+    "defer_loading": True,
+}
+
+
+def searched(mark: dict[str, str] | None = None, number: int = 1) -> list[dict[str, Any]]:
+    """A search that the server made, and what it found, with `mark` on the result."""
+    id_ = f"srvtoolu_{number}"
+    call = {"type": "server_tool_use", "id": id_, "name": SEARCH["name"], "input": {"query": "x"}}
+    found = {
+        "type": "tool_search_tool_search_result",
+        "tool_references": [{"type": "tool_reference", "tool_name": "get_weather"}],
+    }
+    result = {"type": "tool_search_tool_result", "tool_use_id": id_, "content": found}
+    return [call, {**result, **({"cache_control": mark} if mark else {})}]
+
+
+def searching(*contents: Any, **fields: Any) -> Prompt:
+    return prompt(*contents, tools=[SEARCH, WEATHER], **fields)
+
+
+def ends(asked: Prompt) -> list[tuple[str, str]]:
+    """The role of the turn that each breakpoint ends in, and its lifetime."""
+    turns = written_turns(asked)
+    found = positions(asked, turns)
+    return [(turns[found[mark.at].turn].role, mark.ttl) for mark in marked(asked)]
+
+
+@pytest.mark.parametrize("mark", [SHORT, LONG])
+def test_the_last_result_of_a_search_is_marked_where_anything_before_it_is(mark: Any) -> None:
+    twice = [*searched(number=1), *searched(number=2)]
+    asked = searching([text("a", mark)], twice)
+    assert ends(asked) == [("user", mark.get("ttl", "5m")), ("tool", "5m")]
+    turns = written_turns(asked)
+    assert marked(asked)[-1].at == len(positions(asked, turns)) - 1
+
+
+def test_an_answers_words_behind_a_search_are_not_in_its_mark() -> None:
+    asked = searching([text("a", LONG)], [*searched(), text("It is warm.")], "thanks")
+    assert ends(asked) == [("user", "1h"), ("tool", "5m")]
+
+
+def test_a_search_is_not_marked_where_nothing_is_or_where_a_later_block_is() -> None:
+    assert ends(searching("a", searched(), "b")) == []
+    assert ends(searching("a", searched(), [text("b", LONG)])) == [("user", "1h")]
+    assert ends(searching("a", searched(), "b", cache_control=LONG)) == [("user", "1h")]
+
+
+def test_the_mark_on_a_search_is_the_callers_where_there_is_one_and_takes_no_slot() -> None:
+    assert ends(searching("a", searched(LONG))) == [("tool", "1h")]
+    assert ends(searching("a", searched(), cache_control=LONG)) == [("tool", "1h")]
+    assert ends(searching(FOUR, searched())) == [("user", "5m")] * 4 + [("tool", "5m")]
+
+
 def five(**fields: Any) -> Prompt:
     return prompt([text(str(n), SHORT) for n in range(4)], system=[text("s", SHORT)], **fields)
 

@@ -45,6 +45,9 @@ MOST_BREAKPOINTS: Final = 4
 LOOK_BACK: Final = 20
 """Positions at which a breakpoint looks for an entry, itself included."""
 
+SERVED: Final = "srvtoolu_"
+"""With what ids of calls begin that the server answered."""
+
 _KEY_BYTES = 16
 
 
@@ -255,7 +258,9 @@ def breakpoints(
     """The breakpoints of a prompt that `check` accepts, in order, over its positions `found`.
 
     Where the system text stands before the tools, a mark at its end is one at theirs: it asks for
-    both.
+    both. Where anything is marked, the last result of a tool that the server ran is too, for five
+    minutes, unless a mark lies there or behind it: each round of an answer reads what the one
+    before it read, and an answer that is sent back is read from memory up to there.
     """
     controls = [
         (at, block.control)
@@ -272,7 +277,19 @@ def breakpoints(
         if control is not None:
             place = moved.get(at, at)
             marked[place] = "1h" if "1h" in (ttl_of(control), marked.get(place)) else "5m"
+    served = _served(turns, found)
+    if marked and served > max(marked):
+        marked[served] = "5m"
     return [Marked(at, ttl) for at, ttl in sorted(marked.items())]
+
+
+def _served(turns: Sequence[WrittenTurn], found: Sequence[Position]) -> int:
+    """Index of the position at the end of the last result of the server's own tools, or -1."""
+    for at in range(len(found) - 1, -1, -1):
+        block = turns[found[at].turn].blocks[found[at].block]
+        if isinstance(block, Result) and block.id.startswith(SERVED):
+            return at
+    return -1
 
 
 def _moved(turns: Sequence[WrittenTurn]) -> dict[int, int]:

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BLOCK = 32
 ONCE = {"disable_parallel_tool_use": True}
+CALL = {"type": "any", **ONCE}
 
 
 class Server:
@@ -108,6 +109,42 @@ async def test_a_search_that_is_made_leaves_the_prompt_before_it_as_it_was(
     assert (after.reused or 0) >= before.prompt // BLOCK * BLOCK
     assert row.tokens.input == message.usage.input_tokens
     assert row.tokens.output == message.usage.output_tokens
+
+
+async def test_a_search_in_a_marked_request_leaves_what_was_found_to_the_next_request(
+    server: Server,
+) -> None:
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    question = {
+        "type": "text",
+        "text": "What is the weather like, and in how many words? " * 4,
+        "cache_control": mark,
+    }
+    asked = request(
+        [user([question])],
+        tools=[BM25, WEATHER],
+        tool_choice=CALL,
+        max_tokens=900,
+    )
+    message, row = await server.ask(asked)
+    first, second = (attempt.tokens for attempt in row.attempts[:2])
+    assert (first.cache_write_5m, second.cache_read) == (0, first.cache_write_1h)
+    assert first.cache_write_1h
+    assert second.cache_write_5m
+    assert message.usage.iterations is not None
+    kept = message.usage.iterations[1].cache_creation
+    assert kept is not None
+    assert kept.ephemeral_5m_input_tokens == second.cache_write_5m
+
+    found = [block.model_dump(mode="json") for block in message.content[:2]]
+    again = request(
+        [user([question]), assistant(*found), user("Thanks.")],
+        tools=[BM25, WEATHER],
+        tool_choice=CALL,
+        max_tokens=1,
+    )
+    _, row = await server.ask(again)
+    assert row.tokens.cache_read == second.cache_read + second.cache_write_5m
 
 
 async def test_what_a_count_says_of_an_edited_prompt_is_what_its_answer_reads(
