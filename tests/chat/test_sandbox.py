@@ -49,6 +49,32 @@ LARGE = {
     "{% set ns.s = dict(a=ns.s, b=ns.s) %}{% endfor %}{{ ns.s | tojson }}",
     "namespaces in namespaces": "{% set ns = namespace(s=1) %}{% for i in range(99) %}"
     "{% set ns.s = namespace(a=ns.s, b=ns.s) %}{% endfor %}{{ ns.s }}",
+    "lists in lists by batches": "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}"
+    "{% set ns.s = (ns.s + ns.s) | batch(2) | list %}{% endfor %}",
+    "lists in lists by batches of batches": "{% set ns = namespace(s=[1]) %}"
+    "{% for i in range(99) %}{% for b in (ns.s + ns.s) | batch(2) | batch(1) %}"
+    "{% set ns.s = b %}{% endfor %}{% endfor %}",
+    "lists in lists by groups": "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}"
+    "{% set ns.s = (ns.s + ns.s) | groupby('x') %}{% endfor %}",
+    "arguments in arguments": "{% set ns = namespace(s=[1]) %}{% macro f() %}"
+    "{% set ns.s = varargs %}{% endmacro %}{% for i in range(99) %}{{ f(ns.s, ns.s) }}{% endfor %}",
+    "named arguments in arguments": "{% set ns = namespace(s=[1]) %}{% macro f() %}"
+    "{% set ns.s = kwargs %}{% endmacro %}{% for i in range(99) %}{{ f(a=ns.s, b=ns.s) }}"
+    "{% endfor %}",
+    "objects from keys": "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}"
+    "{% set ns.s = dict.fromkeys([1, 2], ns.s) %}{% endfor %}",
+    "a sum of lists": "{{ ([[0] * 999] * 999) | sum(start=[]) | length }}",
+    "bytes": "{{ 'a'.encode() * 999999999 }}",
+    "one text many times in a list": "{{ ['a' * 9999] * 9999 }}",
+    "one text many times, joined": "{{ (['a' * 9999] * 9999) | join }}",
+    "one text many times, as JSON": "{{ (['a' * 9999] * 9999) | tojson }}",
+    "joining what comes one by one": "{{ range(999) | map('string') | join('a' * 9999) }}",
+    "joining by its method what comes one by one": "{{ ('a' * 9999).join(range(999) "
+    "| map('string')) }}",
+    "many formats": "{{ ('{0:9999}' * 9999).format(1) }}",
+    "one text in many places": "{{ ('{0}' * 9999).format('a' * 9999) }}",
+    "one text in many places by %": "{{ ('%(a)s' * 9999) % {'a': 'a' * 9999} }}",
+    "one text in many places by its filter": "{{ ('%(a)s' * 9999) | format(a='a' * 9999) }}",
     "a wide format": "{{ '%0999999999d' % 1 }}",
     "a width that is given": "{{ '%*d' % (999999999, 1) }}",
     "a wide format by its filter": "{{ '%0999999999d' | format(1) }}",
@@ -60,7 +86,7 @@ LARGE = {
     "a text at the right": "{{ 'a'.rjust(999999999) }}",
     "replacing": "{% set a = 'a' * 9000 %}{{ a.replace('a', a) }}",
     "replacing by its filter": "{% set a = 'a' * 9000 %}{{ a | replace('a', a) }}",
-    "joining": "{% set a = 'a' * 9000 %}{{ a.join(range(9999) | map('string') | list) }}",
+    "joining": "{% set a = 'a' * 9000 %}{{ a.join(range(999) | map('string') | list) }}",
     "joining by its filter": "{{ range(9999) | list | join('a' * 9000) }}",
     "indents": "{{ ('\\n' * 90000) | indent(90000) }}",
     "tabs": "{{ ('\\t' * 90000).expandtabs(90000) }}",
@@ -92,6 +118,17 @@ def test_a_template_that_makes_too_much_refuses_before_it_has(name: str) -> None
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_form_is_looked_at_once_however_it_is_written() -> None:
+    with pytest.raises((TemplateError, ValueError, TypeError)):
+        fill("{{ ('{' ~ ':' * 400000) % 1 }}")  # hours, where each colon is looked at from each
+
+
+def test_lists_have_a_sum_as_in_jinja() -> None:
+    assert fill("{{ [[1], [2, 3]] | sum(start=[]) }}") == "[1, 2, 3]"
+    assert fill("{{ [{'a': 1}, {'a': 2}] | sum(attribute='a') }}") == "3"
+    assert fill("{{ [{'a': 1}, {'a': 2}] | sum('a', 4) }}") == "7"
 
 
 @pytest.mark.parametrize("name", LOOPS)

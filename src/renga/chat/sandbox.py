@@ -14,14 +14,15 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any, Final, NoReturn
 
-from jinja2 import Template, TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes, pass_environment
 from jinja2.ext import Extension, loopcontrols
+from jinja2.filters import make_attrgetter
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -35,8 +36,12 @@ _STEPS_PER_LOOK = 64  # at the clock
 # What would make a text of any length out of a short one, and is of no use in a prompt.
 _WITHOUT: Final = ("lipsum", "cycler", "joiner")
 _WITHOUT_FILTERS: Final = ("urlize", "pprint", "xmlattr", "random")
+# Filters by the names of their functions: those that put texts together, and lists into lists.
+_JOINS: Final = ("do_join", "sync_do_join")
+_NESTS: Final = ("do_batch", "do_slice", "sync_do_slice", "do_groupby", "sync_do_groupby")
 # A width of five digits, or one that is given beside the form.
-_WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]*:[^{}]*\{")
+_WIDE = re.compile(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}:]*:[^{}]*\{")
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return now().strftime(form)
 
         self.filters["tojson"] = _to_json
+        self.filters["sum"] = _sum
         self.globals.update(raise_exception=_refuse, strftime_now=strftime_now)
         for name in _WITHOUT:
             self.globals.pop(name)
@@ -131,28 +137,32 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _written(self, value: Any) -> Any:
         """What `{{ value }}` writes."""
-        if not isinstance(value, str):
-            self._check_parts(value)
-        self.spend(len(value) if isinstance(value, str) else 1)
+        self._count_parts(value)
         return value
 
     def joined(self, *values: Any) -> str:
         """What `a ~ b` is."""
         for value in values:
-            if not isinstance(value, str):
-                self._check_parts(value)
+            self._count_parts(value)
         texts = [str(value) for value in values]
         self.spend(sum(map(len, texts)))
         return "".join(texts)
 
     def made(self, value: Any) -> Any:
         """A list or an object that a template wrote down: lists of lists grow fast."""
-        self.spend(self._check_parts(value))
+        self._count_parts(value)
         return value
 
-    def _check_parts(self, value: Any) -> int:
-        """How many parts a value has, those within them too. Raises TemplateError."""
-        count = 0
+    def nested(self, values: Iterable[Any]) -> Iterable[Any]:
+        """Lists of lists that a filter makes one by one."""
+        for value in values:
+            yield self.made(value)
+
+    def _count_parts(self, value: Any) -> None:
+        """Count a value's parts, those within them too, and the text in it, each time it stands
+        there: written out it is as long. Raises TemplateError.
+        """
+        count = text = 0
         waiting = [value]
         while waiting:
             one = waiting.pop()
@@ -160,13 +170,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if count > self._bounds.parts:
                 most = f"{self._bounds.parts:,} parts"
                 raise TemplateError(f"the template makes a value of more than {most}")
-            if isinstance(one, Mapping):
+            if isinstance(one, str):
+                text += len(one)
+            elif isinstance(one, Mapping):
                 waiting += one.values()
             elif isinstance(one, list | tuple):
                 waiting += one
             elif isinstance(one, Namespace):
                 raise TemplateError("a namespace is no value")
-        return count
+        self.spend(count + text)
 
     # --- what a template does -----------------------------------------------------------------
 
@@ -177,7 +189,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return left + right
         sizes = [len(one) for one in (left, right) if isinstance(one, str | list | tuple)]
         if operator == "%" and isinstance(left, str):
-            _check_width(left)
+            self._check_form(left, right)
         elif operator == "*" and sizes:
             self.spend(sum(sizes) * max(0, *(n for n in (left, right) if isinstance(n, int))))
         elif operator in ("*", "**") and isinstance(left, int) and isinstance(right, int):
@@ -191,31 +203,50 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """A function or a method."""
         self.spend()
         _check_arguments((*args, *kwargs.values()))
-        own = getattr(obj, "__self__", None)
+        own, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(own, str):
-            self._check_method(own, getattr(obj, "__name__", ""), args)
+            args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
+            self._check_method(own, name, args)
         result = super().call(context, obj, *args, **kwargs)
         self.spend(_size(result))
-        if obj is dict:
-            self._check_parts(result)
+        if obj is dict or name == "fromkeys":
+            self._count_parts(result)
         return result
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """The method `format` of a text, where that is what `value` is."""
-        own = getattr(value, "__self__", None)
-        if isinstance(own, str) and value.__name__ in ("format", "format_map"):
-            _check_width(own)
-        return super().wrap_str_format(value)
+        found = super().wrap_str_format(value)
+        if found is None:
+            return None
+        write: Callable[..., str] = found
+
+        @wraps(write)
+        def counted(*args: Any, **kwargs: Any) -> str:
+            self._check_form(value.__self__, [args, kwargs])
+            return write(*args, **kwargs)
+
+        return counted
+
+    def _check_form(self, form: str, given: Any) -> None:
+        """A text with places to be filled: each may be as wide as it says, or have all of it."""
+        if _WIDE.search(form):
+            raise TemplateError("the template writes wider than a prompt is")
+        self.spend(sum(int(number) for number in _NUMBER.findall(form)))
+        before = self._here.count.text
+        self._count_parts(given)
+        places = form.count("{") + form.count("%")
+        self.spend((self._here.count.text - before) * places)
 
     def _check_method(self, own: str, name: str, args: tuple[Any, ...]) -> None:
         """A method of a text, by how long what it gives may be."""
-        if name == "translate":
-            raise TemplateError("translate is not for templates")
+        if name in ("translate", "encode"):
+            raise TemplateError(f"{name} is not for templates")
         elif name == "expandtabs":
             self.spend(own.count("\t") * LARGEST)
         elif name == "replace" and len(args) > 1:
             self.spend(_replaced(own, *args[:2]))
         elif name == "join" and args and isinstance(args[0], Iterable):
+            self._count_parts(args[0])
             self.spend(len(own) * _size(args[0]))
         self.spend(len(own))
 
@@ -228,6 +259,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if len(args) == 1 and not kwargs and isinstance(args[0], str):
                 self.spend(len(args[0]))
                 return filter_(*args)
+            if name in _JOINS:
+                args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
             given = [*args, *kwargs.values()]
             _check_arguments(given)
             values = [one for one in given if isinstance(one, str | list | tuple | dict | range)]
@@ -235,9 +268,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self._check_filter(name, values, given)
             result = filter_(*args, **kwargs)
             self.spend(_size(result))
-            return result
+            return self._checked_lists(result) if name in _NESTS else result
 
         return counted
+
+    def _checked_lists(self, result: Any) -> Any:
+        """What a filter gives that puts lists into lists."""
+        return self.nested(result) if isinstance(result, Iterator) else self.made(result)
 
     def _check_filter(self, name: str, values: Sequence[Any], given: Sequence[Any]) -> None:
         """A filter, by how long what it gives may be."""
@@ -245,17 +282,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if name == "do_replace" and len(texts) > 2:
             self.spend(_replaced(*texts[:3]))
         elif name == "do_format" and texts:
-            _check_width(texts[0])
+            self._check_form(texts[0], [one for one in given if one is not texts[0]])
         elif name in ("do_indent", "do_wordwrap"):
             widths = [one for one in given if isinstance(one, int)]
             widths += [len(one) for one in texts[1:]]
             self.spend(sum(one.count("\n") + 1 for one in texts[:1]) * max(widths, default=4))
-        elif name in ("sync_do_join", "do_join") and len(texts) and len(values) > 1:
+        elif name in _JOINS and len(texts) and len(values) > 1:
             self.spend(sum(map(len, texts)) * max(map(len, values)))
         if not isinstance(given[0] if given else "", str):
             for value in values:
-                if name in ("_to_json", "do_string", "soft_str", "do_join", "sync_do_join"):
-                    self._check_parts(value)
+                if name in ("_to_json", "do_string", "soft_str", *_JOINS):
+                    self._count_parts(value)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """The template's tree, with a step counted in every round of what can go round."""
@@ -279,6 +316,8 @@ class _Counting:
                 setattr(node, field, self.visit(value))
             elif isinstance(value, list):
                 value[:] = [self.visit(v) if isinstance(v, nodes.Node) else v for v in value]
+        if isinstance(node, nodes.Name) and node.name in ("varargs", "kwargs"):
+            return _hook("made", [node], node.lineno) if node.ctx == "load" else node
         if isinstance(node, nodes.Concat):
             return _hook("joined", node.nodes, node.lineno)
         stored = isinstance(node, nodes.Tuple) and node.ctx != "load"
@@ -319,11 +358,6 @@ def _check_arguments(given: Iterable[Any]) -> None:
             raise TemplateError(f"the template asks for {one:,}; at most {LARGEST:,} is accepted")
 
 
-def _check_width(form: str) -> None:
-    if _WIDE.search(form):
-        raise TemplateError("the template writes wider than a prompt is")
-
-
 # --- what templates find --------------------------------------------------------------------------
 
 
@@ -341,6 +375,18 @@ class _Generation(Extension):
 def _refuse(message: str) -> NoReturn:
     """What templates call where a conversation does not suit them."""
     raise TemplateError(message)
+
+
+@pass_environment
+def _sum(box: Sandbox, values: Iterable[Any], attribute: Any = None, start: Any = 0) -> Any:
+    """jinja2's `sum`, counted: of lists, each sum on the way is a list of its own."""
+    if isinstance(start, str):
+        raise TypeError("texts have no sum")
+    total = start
+    for value in values if attribute is None else map(make_attrgetter(box, attribute), values):
+        box.spend(_size(total) + _size(value))
+        total = total + value
+    return total
 
 
 def _to_json(
