@@ -167,7 +167,10 @@ async def test_what_a_count_says_of_an_edited_prompt_is_what_its_answer_reads(
 async def test_a_model_sums_up_what_it_is_given_and_reads_it_where_it_comes_back(
     server: Server,
 ) -> None:
-    asked = request([user("The order is 1234.")], compaction={"type": "summarize"}, top_k=1)
+    # It leaves little of the window to a summary that may never end, so that it can be read again.
+    question = user("The order is 1234. " * 120)
+    asked = request([question], compaction={"type": "summarize"}, top_k=1)
+    assert 2_048 / 2 < await server.count(asked) < 2_048
     message, row = await server.ask(asked)
     (block,) = message.content
     assert isinstance(block, CompactionBlock)
