@@ -142,14 +142,16 @@ asyncio.run(main())
 """
 
 
-async def test_it_dies_with_a_parent_that_is_killed(tiny_gguf, tmp_path):
+async def test_it_dies_with_a_parent_that_is_killed_and_leaves_no_socket(tiny_gguf, tmp_path):
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PARENT, str(tiny_gguf), str(tmp_path)),
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert parent.stdout is not None
     child = int(await parent.stdout.readline())
     assert runs(child)
+    assert [*tmp_path.glob("renga-*/*.sock")]
     parent.kill()
     await parent.wait()
 
@@ -157,6 +159,7 @@ async def test_it_dies_with_a_parent_that_is_killed(tiny_gguf, tmp_path):
         return not runs(child)
 
     await until(gone)
+    assert not [*tmp_path.glob("renga-*")]
 
 
 def runs(process: int) -> bool:

@@ -1,13 +1,16 @@
 """llama.cpp's own process: `python -m renga.llamacpp.process`, settings in, an address out.
 
 It says where it listens in one line and serves until its standard input ends, as it does when the
-parent dies. What the library has to say goes to standard error. Owned rule: it answers only on the
-socket, or the loopback port, that it was told, and only who shows the key.
+parent dies; then it takes the socket away, and the folder that was made for it. What the library
+has to say goes to standard error. Owned rule: it answers only on the socket, or the loopback port,
+that it was told, and only who shows the key.
 """
 
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from renga.llamacpp.settings import ServerSettings, read_line
@@ -28,16 +31,27 @@ def main() -> int:
         return 0
     import xllamacpp
 
+    settings = read_line(line)
     try:
-        server = xllamacpp.Server(parameters(read_line(line), xllamacpp))
+        server = xllamacpp.Server(parameters(settings, xllamacpp))
     except RuntimeError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     os.write(pipe, f"{LISTENING}{server.listening_address}\n".encode())
     while sys.stdin.buffer.read(1 << 16):
         pass
+    if settings.socket:
+        _take_away(Path(settings.socket).parent)
     # Not the library's own end, which waits for what runs.
     os._exit(0)
+
+
+def _take_away(folder: Path) -> None:
+    """Remove the sockets' folder, which a parent that was killed has left."""
+    with suppress(OSError):
+        for path in folder.glob("*.sock"):
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def parameters(settings: ServerSettings, library: Any) -> Any:
