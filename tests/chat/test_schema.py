@@ -358,6 +358,16 @@ def test_any_object_is_an_object(vocabulary):
     assert grammar_of(CountRequest.model_validate(fields)) == grammar
 
 
+def test_no_named_key_stands_twice_and_of_others_no_grammar_can_say_it(vocabulary):
+    """A grammar of any object would have to remember every key; the documentation says so."""
+    named = {"type": "object", "properties": {"a": {}, "b": {}}, "additionalProperties": {}}
+    assert accepts(vocabulary, named, '{"a":1,"b":2,"c":3}')
+    assert not accepts(vocabulary, named, '{"a":1,"a":2}')
+    assert not accepts(vocabulary, named, '{"a":1,"c":3,"a":2}')
+    assert accepts(vocabulary, named, '{"a":1,"c":3,"c":4}')
+    assert follows(vocabulary, json_object_grammar(), '{"c":3,"c":4}')
+
+
 def test_required_properties_come_first_and_each_group_in_its_order(vocabulary):
     inner = {
         "type": "object",
