@@ -122,6 +122,7 @@ def test_pulled_models_are_listed_shown_verified_and_removed(
         1,
         "openvino_model.bin has other content than was recorded",
     )
+    assert "mend: renga models remove acme/tiny, then renga models pull acme/tiny" in done.stderr
     weights.write_bytes(content[:-1])
     assert "bytes; " in at("models", "verify", "acme/tiny").stdout
     assert at("models", "pull", "acme/tiny").returncode == 0  # what has another size comes again
@@ -156,6 +157,31 @@ def test_what_cannot_be_pulled_is_one_line_and_a_hint(at: Renga, hub: FakeHub, h
     assert_refused(at("models", "pull", "acme/code@../x"), "no revision")
     assert_refused(at("models", "pull", "acme/code", HF_ENDPOINT="nowhere"), "HF_ENDPOINT")
     assert not (home / "models").exists()
+
+
+def test_what_came_whole_and_is_no_model_is_refused_at_the_end_of_its_pull(
+    at: Renga, hub: FakeHub, files: dict[str, bytes], home: Path
+):
+    hub.add("acme/broken", {"m-Q4_K_M.gguf": b"GGUF" + b"0" * 2_000})
+    hub.add("acme/base", {k: v for k, v in files.items() if k != "chat_template.jinja"})
+    for name in ("acme/broken", "acme/base"):
+        done = at("models", "pull", name)
+        assert done.returncode == 2
+        assert f"'{name}' came as the hub has it, but cannot be served: model f" in done.stderr
+        assert f"hint: choose another; renga models remove {name}" in done.stderr
+        assert "renga serve" not in done.stdout
+        assert at("models", "remove", name).returncode == 0
+
+
+def test_a_shipped_model_is_shown_and_stays(at: Renga):
+    shown = at("models", "show", "shipped:haiku")
+    assert shown.returncode == 0, shown.stderr
+    assert "ready" in shown.stdout
+    assert "from:    this package" in shown.stdout
+    assert_refused(at("models", "verify", "shipped:haiku"), "pip install")
+    assert_refused(at("models", "remove", "shipped:haiku"), "comes with renga")
+    assert_refused(at("models", "show", "shipped:none"), "there: shipped:haiku")
+    assert at("models", "show", "shipped:haiku").returncode == 0
 
 
 def test_an_unfinished_pull_says_how_to_go_on(

@@ -49,6 +49,9 @@ def show(name: ModelArgument, config: ConfigOption = None) -> None:
         typer.echo(f"  {entry.words}{label}, {file_size(entry.size)}: {entry.trouble or 'ready'}")
     for words in _spoken(folder):
         typer.echo(f"  {words}")
+    if library.is_shipped(name):
+        typer.echo("  from:    this package; MODEL_CARD.md in its folder says what it is")
+        return
     if manifest is None:
         typer.echo("  no record: it was put there by hand, or its pull is not finished")
         return
@@ -80,7 +83,10 @@ def verify(name: ModelArgument, config: ConfigOption = None) -> None:
     folder, manifest = library.record_of(name, load_config(config).home)
     if manifest is None:
         raise SetupError(
-            f"'{name}' has no record to compare with", f"pull it: renga models pull {name}"
+            f"'{name}' has no record to compare with",
+            "pip checks what comes with renga: pip install --force-reinstall renga"
+            if library.is_shipped(name)
+            else f"pull it: renga models pull {name}",
         )
     with Bar() as bar:
         bar.begin(manifest.size, 0)
@@ -88,6 +94,8 @@ def verify(name: ModelArgument, config: ConfigOption = None) -> None:
     for words in wrong:
         typer.echo(words)
     if wrong:
+        again = f"renga models pull {name}" if manifest.commit else "renga models add PATH"
+        typer.echo(f"mend: renga models remove {name}, then {again}", err=True)
         raise typer.Exit(FAILED)
     typer.echo(f"{manifest.name}: {len(manifest.files)} files are as recorded")
 

@@ -12,6 +12,7 @@ import typer
 
 from renga.cli.options import ConfigOption
 from renga.config import Config, hub_config, load_config
+from renga.errors import SetupError
 
 if TYPE_CHECKING:
     from renga.models.pulling import Plan
@@ -49,11 +50,25 @@ async def _pull(text: str, config: Config, *, dry_run: bool) -> None:
             return
         with Bar() as bar:
             await pull(plan, hub, bar, sleep=asyncio.sleep)
+    _check(plan)
     if plan.selection.format == "safetensors":
         convert(name.repo, config)
     served = name.repo + (f":{name.file}" if name.file else "")
     typer.echo(f"{'pulled' if plan.missing else 'all there'}: {plan.folder}")
     typer.echo(f"  renga serve --model {served}")
+
+
+def _check(plan: Plan) -> None:
+    """Raise SetupError where what came is as the hub has it, and is no model all the same."""
+    from renga.models.library import check
+
+    try:
+        check(plan.folder, plan.selection)
+    except SetupError as error:
+        raise SetupError(
+            f"'{plan.name}' came as the hub has it, but cannot be served: {error.message}",
+            f"choose another; renga models remove {plan.name.repo} frees the disk",
+        ) from error
 
 
 def convert(name: str, config: Config) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 from renga.errors import SetupError
 from renga.models.find import describe_checkpoint, describe_folder
 from renga.models.gguf import find_gguf
-from renga.models.locate import installed, locate, shipped, sizes_in
+from renga.models.locate import SHIPPED, installed, locate, shipped, sizes_in
 from renga.models.locking import locked, make_folder
 from renga.models.manifest import (
     STAGING,
@@ -134,13 +134,23 @@ def check(folder: Path, selection: Selection) -> None:
 
 
 def record_of(name: str, home: Path) -> tuple[Path, Manifest | None]:
-    """Folder and record of a model that was pulled or added. Raises SetupError for every other."""
-    base = ModelName.parse(name).repo if "/" in name else name.partition(":")[0]
-    known = dict(installed(home))
+    """Folder and record of a model that is listed; a shipped one has no record.
+
+    Raises SetupError for every other.
+    """
+    known = dict([*shipped(), *installed(home)])
+    base = name
+    if not is_shipped(name):
+        base = ModelName.parse(name).repo if "/" in name else name.partition(":")[0]
     if base not in known:
         there = ", ".join(known) or "none"
         raise SetupError(f"there is no model '{base}' in {home / 'models'}", f"there: {there}")
     return known[base], read_manifest(known[base])
+
+
+def is_shipped(name: str) -> bool:
+    """Whether the name is that of a model that comes with the package."""
+    return name.startswith(SHIPPED)
 
 
 def remove(name: str, home: Path) -> int:
@@ -149,6 +159,8 @@ def remove(name: str, home: Path) -> int:
     Raises SetupError where there is none, or another command works on it.
     """
     folder, manifest = record_of(name, home)
+    if is_shipped(name):
+        raise SetupError(f"'{name}' comes with renga, and goes with it", "pip uninstall renga")
     file = name.partition(":")[2]
     with locked(folder, name):
         if not file:

@@ -189,7 +189,6 @@ async def pull(plan: Plan, hub: Hub, progress: Progress, *, sleep: Sleep) -> Man
         whole = plan.size - sum(file.size for file in plan.missing)
         progress.begin(plan.size, whole + kept)
         limit = asyncio.Semaphore(AT_ONCE)
-        limit = asyncio.Semaphore(AT_ONCE)
         tasks = [
             asyncio.create_task(_Fetch(plan, file, staging, progress, sleep).run(hub, limit))
             for file in sorted(plan.missing, key=lambda file: file.size)
