@@ -263,6 +263,13 @@ async def test_keys_of_other_workspaces_do_not_see_a_file(served: Served) -> Non
     assert (await served.client.get("/v1/files", headers=theirs)).json()["data"] == []
 
 
+async def test_a_method_that_is_none_is_told_all_that_are(served: Served) -> None:
+    for path, methods in (("/v1/files", "GET, HEAD, POST"), ("/v1/files/x", "DELETE, GET, HEAD")):
+        answer = await served.client.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+        assert answer.json()["error"]["message"].endswith(f"accepted: {methods}")
+
+
 async def test_a_version_and_a_key_are_asked_for(served: Served) -> None:
     request = served.client.build_request("GET", "/v1/files")
     del request.headers["anthropic-version"]

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from renga.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, RengaError
@@ -58,6 +59,8 @@ def _http_error(paths: list[str], envelopes: Envelopes) -> Callable[[Request, Ex
         response = envelopes(request.scope)(found, request_id_of(request))
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
+        if error.status_code == 405:
+            response.headers["allow"] = _methods_at(request)
         return response
 
     return respond
@@ -69,9 +72,16 @@ def _of_status(error: HTTPException, request: Request, paths: list[str]) -> Reng
         near = difflib.get_close_matches(path, paths, n=1, cutoff=0.8)
         return NotFound(f"no such path: {path}" + (f" (did you mean {near[0]}?)" if near else ""))
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = _methods_at(request)
         return MethodNotAllowed(f"{request.method} {path}: method not allowed; accepted: {allowed}")
     return InvalidRequest(str(error.detail)) if error.status_code < 500 else unexpected()
+
+
+def _methods_at(request: Request) -> str:
+    """All methods that a path takes; the router tells those of its first route alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in here for method in route.methods or ()}))
 
 
 def handlers(
