@@ -8,6 +8,7 @@ image in a model's own prompt, its backend puts there instead.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ async def placed(request: Asked) -> Placed[Asked]:
     salt = ""
     if not has_media(request):
         return Placed(request, (), (), salt)
-    written = request.model_dump_json(exclude={"model"})
+    # Images come with it, and no mark can stand in them: it is long, and others should not wait.
+    written = await asyncio.to_thread(request.model_dump_json, exclude={"model"})
     while f"{_BEGIN}image{salt}:" in written:
         salt += "'"
 
