@@ -14,6 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Final
 
 from renga.citations.words import Words, is_dense, words_of
@@ -92,7 +93,12 @@ class Passages:
                 weight = self._weight(word)
                 for at in places:
                     shared[at] += weight
-        ranked = sorted(shared, key=lambda at: (-shared[at], -self._of_question(at), at))
+        if not shared:
+            return []
+        # The question breaks ties of the few that are left, since asking it takes time.
+        least = nlargest(MOST_CANDIDATES, shared.values())[-1]
+        near = [at for at in shared if shared[at] >= least]
+        ranked = sorted(near, key=lambda at: (-shared[at], -self._of_question(at), at))
         return ranked[:MOST_CANDIDATES]
 
     def _weight(self, word: str) -> float:

@@ -10,6 +10,7 @@ Source: "Citations" of the API's documentation.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -27,7 +28,15 @@ from renga.events import (
     TextDelta,
 )
 from renga.layers.base import Layer, Ways
-from renga.types import ContentBlock, MessagesRequest, Prompt, TextBlock, TextParam, TokenCount
+from renga.types import (
+    Citation,
+    ContentBlock,
+    MessagesRequest,
+    Prompt,
+    TextBlock,
+    TextParam,
+    TokenCount,
+)
 
 Asked = TypeVar("Asked", bound=Prompt)
 
@@ -91,15 +100,15 @@ class Citing:
             case BlockStart(content_block=TextBlock(text=text)):
                 self._finder = self._finder or await self._find()
                 self._cutter, self._begun = Cutter(), False
-                return self._sentences(self._cutter.take(text))
+                return await self._sentences(self._cutter.take(text))
             case BlockStart(content_block=block):
                 return [self._open(block)]
             case BlockDelta(delta=TextDelta(text=text)) if self._cutter is not None:
-                return self._sentences(self._cutter.take(text))
+                return await self._sentences(self._cutter.take(text))
             case BlockDelta(delta=delta):
                 return [BlockDelta(index=self._blocks - 1, delta=delta)]
             case BlockStop() if self._cutter is not None:
-                return self._end(self._cutter)
+                return await self._end(self._cutter)
             case BlockStop():
                 return [BlockStop(index=self._blocks - 1)]
             case _:
@@ -109,12 +118,21 @@ class Citing:
         self._blocks += 1
         return BlockStart(index=self._blocks - 1, content_block=block)
 
-    def _sentences(self, sentences: list[str]) -> list[Event]:
-        return [event for sentence in sentences for event in self._sentence(sentence)]
+    async def _sentences(self, sentences: list[str]) -> list[Event]:
+        return [
+            event
+            for sentence in sentences
+            for event in self._sentence(sentence, await self._found(sentence))
+        ]
 
-    def _sentence(self, sentence: str) -> Iterator[Event]:
+    async def _found(self, sentence: str) -> list[Citation]:
+        """What supports a sentence; looking for it in long documents takes a while."""
+        if self._finder is None:
+            return []
+        return await asyncio.to_thread(self._finder.cite, sentence)
+
+    def _sentence(self, sentence: str, found: list[Citation]) -> Iterator[Event]:
         """A sentence, in a block of its own where something supports it."""
-        found = self._finder.cite(sentence) if self._finder is not None else []
         if found:
             yield from self._close()
         if not self._plain:
@@ -131,11 +149,11 @@ class Citing:
             yield BlockStop(index=self._blocks - 1)
             self._plain = False
 
-    def _end(self, cutter: Cutter) -> list[Event]:
+    async def _end(self, cutter: Cutter) -> list[Event]:
         """The model's block is over: what is left of it, and where it was empty, an empty one."""
         self._cutter = None
         rest = cutter.rest()
-        events = [*self._sentence(rest)] if rest else []
+        events = await self._sentences([rest] if rest else [])
         if not self._begun:
             events.append(self._open(TextBlock(text="")))
             self._plain = True
