@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from renga.caller import Caller
 from renga.config import MediaConfig
 from renga.errors import InvalidRequest
-from renga.media.fetching import Address, Fetcher, is_public
+from renga.media.fetching import Address, Fetcher, is_public, look_up
 from renga.types import DocumentParam, ImageParam, UrlSource
 from tests.media.pictures import pdf, picture
 
@@ -250,3 +252,23 @@ def test_the_internet_is_public(address: str) -> None:
 )  # fmt: skip
 def test_what_is_set_aside_is_not_public(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
+
+
+async def test_lookups_that_nobody_answers_hold_up_no_other_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def silent(*asked: object, **more: object) -> list[object]:
+        answered.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    waiting = [asyncio.create_task(look_up("slow.example", 443)) for _ in range(100)]
+    await asyncio.sleep(0)
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "read"), 20) == "read"
+        assert not any(task.done() for task in waiting)
+    finally:
+        answered.set()
+        assert await asyncio.gather(*waiting) == [[]] * 100

@@ -196,12 +196,12 @@ class Files:
             InvalidRequest: it is larger.
         """
         found, file = await self.open(workspace, file_id)
-        with file:
-            if found.size_bytes > most:
-                raise InvalidRequest(
-                    f"{file_id} has {found.size_bytes:,} bytes; accepted here: {most:,} at most"
-                )
-            return found, await asyncio.to_thread(file.read)
+        if found.size_bytes > most:
+            file.close()
+            raise InvalidRequest(
+                f"{file_id} has {found.size_bytes:,} bytes; accepted here: {most:,} at most"
+            )
+        return found, await asyncio.to_thread(_drained, file)
 
     async def delete(self, workspace: str, file_id: str) -> None:
         """Delete a file. Raises NotFound."""
@@ -334,6 +334,12 @@ class Incoming:
         if last:
             os.fsync(file.fileno())
             file.close()
+
+
+def _drained(file: BinaryIO) -> bytes:
+    """All of a file. It is closed by the thread that reads it: anybody else would wait for that."""
+    with file:
+        return file.read()
 
 
 def _refused_by_disk(error: OSError) -> Exception:

@@ -14,7 +14,9 @@ import base64
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -78,10 +80,15 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
+# Of their own: a lookup that nobody answers takes the system half a minute, and cannot be ended;
+# the threads that read bodies and files must not wait for those.
+_LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="lookup")
+
+
 async def look_up(host: str, port: int) -> list[str]:
     """What the system says."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, ask)
     return [str(entry[4][0]) for entry in found]
 
 
