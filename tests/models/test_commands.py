@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -171,6 +172,41 @@ def test_what_came_whole_and_is_no_model_is_refused_at_the_end_of_its_pull(
         assert f"hint: choose another; renga models remove {name}" in done.stderr
         assert "renga serve" not in done.stdout
         assert at("models", "remove", name).returncode == 0
+
+
+def test_a_damaged_record_is_written_anew_by_a_pull_and_stops_no_removal(
+    at: Renga, hub: FakeHub, files: dict[str, bytes], home: Path
+):
+    hub.add("acme/tiny", files)
+    record = home / "models/acme/tiny" / FILE
+    assert at("models", "pull", "acme/tiny").returncode == 0
+    record.write_text("{", encoding="utf-8")
+    assert_refused(at("models", "verify", "acme/tiny"), "is no record of a pull")
+    assert at("models", "pull", "acme/tiny").returncode == 0
+    assert at("models", "verify", "acme/tiny").returncode == 0
+    record.write_text("[]", encoding="utf-8")
+    assert at("models", "remove", "acme/tiny").returncode == 0
+    assert os.listdir(home / "models") == []
+
+
+def test_a_folder_that_is_a_link_is_removed_as_a_link(at: Renga, home: Path, whole: Path):
+    (home / "models").mkdir(parents=True)
+    (home / "models/mine").symlink_to(whole)
+    before = sorted(os.listdir(whole))
+    assert at("models", "remove", "mine").returncode == 0
+    assert (os.listdir(home / "models"), sorted(os.listdir(whole))) == ([], before)
+
+
+def test_what_the_disk_refuses_is_one_line(
+    at: Renga, home: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert at("models", "add", str(whole), "--as", "mine").returncode == 0
+
+    def full(*ignored: object, **also: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(shutil, "rmtree", full)
+    assert_refused(at("models", "remove", "mine"), "Read-only file system")
 
 
 def test_a_shipped_model_is_shown_and_stays(at: Renga):

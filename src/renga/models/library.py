@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from renga.models.manifest import (
     Manifest,
     Recorded,
     chunks,
+    earlier_manifest,
     read_manifest,
     write_manifest,
 )
@@ -138,6 +139,11 @@ def record_of(name: str, home: Path) -> tuple[Path, Manifest | None]:
 
     Raises SetupError for every other.
     """
+    folder = _folder_of(name, home)
+    return folder, read_manifest(folder)
+
+
+def _folder_of(name: str, home: Path) -> Path:
     known = dict([*shipped(), *installed(home)])
     base = name
     if not is_shipped(name):
@@ -145,7 +151,7 @@ def record_of(name: str, home: Path) -> tuple[Path, Manifest | None]:
     if base not in known:
         there = ", ".join(known) or "none"
         raise SetupError(f"there is no model '{base}' in {home / 'models'}", f"there: {there}")
-    return known[base], read_manifest(known[base])
+    return known[base]
 
 
 def is_shipped(name: str) -> bool:
@@ -158,36 +164,59 @@ def remove(name: str, home: Path) -> int:
 
     Raises SetupError where there is none, or another command works on it.
     """
-    folder, manifest = record_of(name, home)
+    folder = _folder_of(name, home)
     if is_shipped(name):
         raise SetupError(f"'{name}' comes with renga, and goes with it", "pip uninstall renga")
     file = name.partition(":")[2]
-    with locked(folder, name):
-        if not file:
-            size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-            shutil.rmtree(folder)
-            with suppress(OSError):  # others of the same organization
-                if folder.parent != home / "models":
-                    folder.parent.rmdir()
-            return size
-        sizes = sizes_in(folder)
-        selection = select(sizes, file, name)
-        if selection.format != "gguf":
-            raise SetupError(
-                f"'{name}': only GGUF files are removed one by one",
-                f"the whole model: renga models remove {name.partition(':')[0]}",
-            )
-        others = [c for c in gguf_choices(sizes) if c.paths[0] != selection.paths[0]]
-        projector = projector_of(sizes)
-        paths = [path for path in selection.paths if path != projector or not others]
-        if manifest is not None:
-            left = tuple(one for one in manifest.files if one.path not in paths)
-            write_manifest(folder, _with_files(manifest, left))
-        for path in paths:
-            (folder / path).unlink()
-        if not others:
-            shutil.rmtree(folder)
-        return sum(sizes[path] for path in paths)
+    with _disk(folder), locked(folder, name):
+        return _remove_file(folder, name, file) if file else _remove_folder(folder, home)
+
+
+def _remove_folder(folder: Path, home: Path) -> int:
+    if folder.is_symlink():  # somebody's own, which stays
+        folder.unlink()
+        size = 0
+    else:
+        size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+        shutil.rmtree(folder)
+    with suppress(OSError):  # others of the same organization
+        if folder.parent != home / "models":
+            folder.parent.rmdir()
+    return size
+
+
+def _remove_file(folder: Path, name: str, file: str) -> int:
+    sizes = sizes_in(folder)
+    selection = select(sizes, file, name)
+    if selection.format != "gguf":
+        raise SetupError(
+            f"'{name}': only GGUF files are removed one by one",
+            f"the whole model: renga models remove {name.partition(':')[0]}",
+        )
+    others = [c for c in gguf_choices(sizes) if c.paths[0] != selection.paths[0]]
+    projector = projector_of(sizes)
+    paths = [path for path in selection.paths if path != projector or not others]
+    manifest = earlier_manifest(folder)
+    if manifest is not None:
+        left = tuple(one for one in manifest.files if one.path not in paths)
+        write_manifest(folder, _with_files(manifest, left))
+    for path in paths:
+        (folder / path).unlink()
+    if not others:
+        shutil.rmtree(folder)
+    return sum(sizes[path] for path in paths)
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """What the disk refuses, as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(
+            f"folder {folder} cannot be changed: {error.strerror or error}",
+            "is there room on its disk, and is it yours to write?",
+        ) from error
 
 
 def _with_files(manifest: Manifest, files: tuple[Recorded, ...]) -> Manifest:
@@ -215,7 +244,7 @@ def add(path: Path, name: str, home: Path, *, copied: bool, progress: Progress) 
     sizes = sizes_in(base)
     progress.begin(sum(sizes[path] for path in selection.paths), 0)
     try:
-        with locked(folder, name):
+        with _disk(folder), locked(folder, name):
             (folder / STAGING).mkdir()
             files = tuple(
                 _place(base, folder, path, copied=copied, seen=progress.advance)

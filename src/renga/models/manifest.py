@@ -101,6 +101,14 @@ def read_manifest(folder: Path) -> Manifest | None:
         ) from error
 
 
+def earlier_manifest(folder: Path) -> Manifest | None:
+    """The record as far as it says anything: for what goes on without one, or writes it anew."""
+    try:
+        return read_manifest(folder)
+    except SetupError:
+        return None
+
+
 def _recorded(value: dict[str, Any]) -> Recorded:
     found = Recorded(**value)
     if not is_inside(found.path) or type(found.size) is not int:

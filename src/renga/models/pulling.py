@@ -32,7 +32,7 @@ from renga.models.manifest import (
     Recorded,
     chunks,
     digest_for,
-    read_manifest,
+    earlier_manifest,
     sync,
     sync_folder,
     write_manifest,
@@ -155,7 +155,7 @@ async def _check_family(hub: Hub, repository: Repository, config: RemoteFile | N
 
 def _whole(folder: Path) -> dict[str, str]:
     """Digests of the recorded files that are there in their recorded size, by path."""
-    manifest = read_manifest(folder)
+    manifest = earlier_manifest(folder)
     return {
         file.path: file.digest
         for file in (manifest.files if manifest else ())
@@ -165,7 +165,7 @@ def _whole(folder: Path) -> dict[str, str]:
 
 def _gone(folder: Path, selection: Selection) -> tuple[Recorded, ...]:
     """What an earlier pull left that is no part of this model: another quantization may stay."""
-    manifest = read_manifest(folder)
+    manifest = earlier_manifest(folder)
     return tuple(
         file
         for file in (manifest.files if manifest else ())
@@ -357,7 +357,7 @@ def _disk_of(plan: Plan) -> Iterator[None]:
 def _install(plan: Plan, staging: Path) -> Manifest:
     """Everything is there: put it in its place. Between here and the record it is unfinished."""
     folder = plan.folder
-    earlier = read_manifest(folder)
+    earlier = earlier_manifest(folder)
     if plan.missing or plan.gone:
         (folder / FILE).unlink(missing_ok=True)
         sync_folder(folder)
