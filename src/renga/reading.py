@@ -19,7 +19,7 @@ from itertools import chain, dropwhile
 from typing import Any, Final, Literal
 
 from renga.sources import PICTURE, Counting, lengths_of, written
-from renga.toolkit import ToolSpec, definition, specs_of
+from renga.toolkit import ToolSpec, definition, each_spec, specs_of
 from renga.toolkit.expansion import expanded
 from renga.types import (
     AnyBlockParam,
@@ -141,7 +141,7 @@ def written_turns(prompt: Prompt, *, system_first: bool = False) -> list[Written
 
 def _read_tools(prompt: Prompt) -> Iterator[Definition]:
     """The tools that stand at the beginning; those deferred are read where a result names them."""
-    for spec in specs_of(prompt):
+    for spec in each_spec(prompt):
         if not spec.deferred:
             yield Definition(spec.path, _function(spec), spec.control)
 
@@ -294,7 +294,7 @@ def is_longer(prompt: Prompt, most: int, per_block: int) -> bool:
     It stops counting there, and works no more on a long prompt than on one of that length.
     """
     size = 0
-    for one in chain(prompt.system or (), _contents(prompt), specs_of(prompt)):
+    for one in chain(prompt.system or (), _contents(prompt), each_spec(prompt)):
         size += per_block
         for length in _lengths(one):
             size += length

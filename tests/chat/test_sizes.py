@@ -15,7 +15,10 @@ import pytest
 
 from renga.caching import breakpoints, check, positions
 from renga.chat.compare import compare
+from renga.chat.demand import prompt_of
 from renga.chat.render import ChatTemplate
+from renga.reading import is_longer
+from renga.toolkit import specs_of, visible
 from renga.types import CountRequest, Prompt
 from tests.chat.test_tools import ADD, call, result, template, words_of
 
@@ -111,3 +114,23 @@ def test_a_thousand_tools_and_ten_thousand_blocks_are_read_whole(words: Path) ->
     text = ours.text(tools(1_000))
     assert all(f'"name":"tool_{n}"' in text for n in (0, 999))
     assert ours.text(blocks(10_000)).count("word") == 10_000
+
+
+def test_what_need_not_know_all_tools_does_not_make_them_out(words: Path) -> None:
+    ours = template(words)
+    assert ours.forms.call is not None
+    few, many = tools(200), tools(2_000)
+    works: list[Callable[[Prompt], object]] = [
+        partial(prompt_of, template=ours),
+        partial(is_longer, most=8_192, per_block=64),
+    ]
+    for work in works:
+        assert calls_of(partial(work, many)) <= calls_of(partial(work, few)) * 2
+
+
+def test_tools_in_view_are_made_out_once() -> None:
+    """Thousands of them take a while."""
+    later = [{**ADD, "name": f"later_{n}", "defer_loading": True} for n in range(1_000)]
+    asked = prompt(tools=[ADD, *later], messages=[{"role": "user", "content": "Hi"}])
+    once = calls_of(partial(specs_of, asked))
+    assert calls_of(partial(visible, asked)) <= once * 1.2

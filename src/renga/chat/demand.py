@@ -100,8 +100,8 @@ def prompt_of(request: Prompt, template: ChatTemplate) -> Demand:
             "tools: this model writes calls in a form that this server does not know; "
             "leave them out or ask another model"
         )
-    plain = form is not None and not begun and not _callable(request)
-    return Demand(prompt, thinks, opening=form.opening if form is not None and plain else "")
+    opening = form.opening if form is not None and not begun else ""
+    return Demand(prompt, thinks, opening="" if opening and _callable(request) else opening)
 
 
 def demand_of(request: Prompt, template: ChatTemplate, grammars: ToolGrammars) -> Demand:

@@ -30,7 +30,7 @@ from renga.events import (
 from renga.ids import Ids
 from renga.layers.base import Layer, Path, Ways
 from renga.layers.joining import Joined, as_sent_back
-from renga.toolkit import ToolSpec, specs_of
+from renga.toolkit import ToolSpec, has_search, specs_of
 from renga.toolkit.expansion import expanded
 from renga.toolkit.search import InvalidSearch, find_by_pattern, find_by_words
 from renga.types import (
@@ -61,10 +61,10 @@ def tool_search(ids: Ids) -> Layer:
 
     def layer(below: Ways) -> Ways:
         def stream(request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
-            specs = specs_of(request) if request.tools else []
-            if not any(spec.searches for spec in specs):
+            if not has_search(request):
                 return below.stream(request, caller)
-            return _answer(request, caller, below.stream, _Searches(specs, ids))
+            found = _Searches(specs_of(request), ids)
+            return _answer(request, caller, below.stream, found)
 
         return replace(below, stream=stream)
 

@@ -74,16 +74,25 @@ def definition(spec: ToolSpec) -> Schema:
 # --- which there are ------------------------------------------------------------------------------
 
 
+def each_spec(prompt: Prompt) -> Iterator[ToolSpec]:
+    """All tools of `prompt`, in its order, made while they are asked for."""
+    for i, tool in enumerate(prompt.tools or ()):
+        yield from _specs(tool, f"tools.{i}")
+
+
 def specs_of(prompt: Prompt) -> list[ToolSpec]:
     """All tools of `prompt`, in its order; a toolset is its members."""
-    return [
-        spec for i, tool in enumerate(prompt.tools or ()) for spec in _specs(tool, f"tools.{i}")
-    ]
+    return list(each_spec(prompt))
+
+
+def has_search(prompt: Prompt) -> bool:
+    """Whether `prompt` has a search for tools that the server runs."""
+    return any(isinstance(tool, ToolSearchTool) for tool in prompt.tools or ())
 
 
 def listed(prompt: Prompt) -> list[ToolSpec]:
     """The tools that stand in the prompt from its beginning: those that are not deferred."""
-    return [spec for spec in specs_of(prompt) if not spec.deferred]
+    return [spec for spec in each_spec(prompt) if not spec.deferred]
 
 
 def visible(prompt: Prompt) -> list[ToolSpec]:
@@ -92,11 +101,13 @@ def visible(prompt: Prompt) -> list[ToolSpec]:
     These are deferred tools that a `tool_reference` names, in the order of first reference. Their
     definitions stand in the conversation where they were named, never among those listed.
     """
-    deferred = {spec.name: spec for spec in specs_of(prompt) if spec.deferred}
+    specs = specs_of(prompt)
+    deferred = {spec.name: spec for spec in specs if spec.deferred}
     if not deferred:
-        return specs_of(prompt)
+        return specs
     named = dict.fromkeys(reference.tool_name for _, reference in references(prompt))
-    return [*listed(prompt), *(deferred[name] for name in named if name in deferred)]
+    at_first = [spec for spec in specs if not spec.deferred]
+    return [*at_first, *(deferred[name] for name in named if name in deferred)]
 
 
 def references(prompt: Prompt) -> Iterator[tuple[str, ToolReferenceParam]]:
