@@ -162,6 +162,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Count a value's parts, those within them too, and the text in it, each time it stands
         there: written out it is as long. Raises TemplateError.
         """
+        if isinstance(value, str):
+            self.spend(len(value))
+            return
         count = text = 0
         waiting = [value]
         while waiting:
