@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -175,22 +176,27 @@ async def test_an_upload_that_is_cancelled_leaves_nothing(shelf: Shelf) -> None:
     assert (shelf.on_disk(), await shelf.rows()) == (set(), {})
 
 
-async def test_an_upload_that_is_cancelled_while_a_thread_works_leaves_nothing(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that takes its time: what was cancelled there goes on, and must not come too late."""
-    chance, beside = random.Random(5), asyncio.to_thread
+class Late(ThreadPoolExecutor):
+    """Threads over a disk that takes its time, now more, now less."""
 
-    async def late(function: Any, *given: Any, **named: Any) -> Any:
-        seconds = chance.choice((0.0, 0.001, 0.01))
+    chance = random.Random(5)
+
+    def submit(self, function: Any, /, *given: Any, **named: Any) -> Future[Any]:
+        seconds = self.chance.choice((0.0, 0.001, 0.01))
 
         def work() -> Any:
             time.sleep(seconds)
             return function(*given, **named)
 
-        return await beside(work)
+        return super().submit(work)
 
-    monkeypatch.setattr(asyncio, "to_thread", late)
+
+async def test_an_upload_that_is_cancelled_while_a_thread_works_leaves_nothing(
+    shelf: Shelf,
+) -> None:
+    """What was cancelled in a thread goes on there, and must not come too late."""
+    chance = random.Random(6)
+    asyncio.get_running_loop().set_default_executor(Late())
     for _ in range(60):
         task = asyncio.create_task(shelf.put(b"x" * (WRITE_BYTES + 1)))
         await asyncio.sleep(chance.random() * 0.02)

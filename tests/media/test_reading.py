@@ -5,6 +5,7 @@ The scripted backend repeats the texts of the last turn, so that an answer shows
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
@@ -21,9 +22,9 @@ from renga.caller import Caller
 from renga.config import BackendConfig
 from renga.errors import InvalidRequest
 from renga.media.documents import Documents
-from renga.media.resolving import MOST_BROUGHT, Resolver
+from renga.media.resolving import MOST_BROUGHT, MOST_TEXT_BROUGHT, Resolver
 from renga.media.transcribing import Transcribing
-from renga.types import CountRequest, MessagesRequest, PlainText
+from renga.types import Base64Pdf, CountRequest, MessagesRequest, PlainText
 from tests.http.served import Served, asking, events_of, start
 from tests.media.pictures import image_block, pdf, pdf_block, picture, png_header
 
@@ -307,20 +308,29 @@ def served_backend() -> Any:
     return make_backend(BackendConfig("b", "scripted"), home=Path("unused"))
 
 
-async def test_a_few_bytes_cannot_bring_more_than_a_request_may_hold() -> None:
-    written = "x" * 30_000_000
+@pytest.mark.parametrize("kind", ["text", "pdf"])
+async def test_a_few_bytes_cannot_bring_more_than_a_request_may_hold(kind: str) -> None:
+    most = MOST_TEXT_BROUGHT if kind == "text" else MOST_BROUGHT
+    page = base64.b64encode(pdf("a")).decode()
     read: list[str] = []
 
-    async def filed(block: Any, path: str, caller: Caller) -> PlainText:
+    async def filed(block: Any, path: str, caller: Caller) -> Any:
         read.append(path)
-        return PlainText(media_type="text/plain", data=written)
+        if kind == "text":
+            return PlainText(media_type="text/plain", data="x" * (most // 4))
+        return Base64Pdf(media_type="application/pdf", data=page + " " * (most // 4 - len(page)))
 
     block = {"type": "document", "source": {"type": "file", "file_id": "file_1"}}
     asked = MessagesRequest.model_validate(body(*[block] * 500))
-    documents = Documents()
     caller = Caller(workspace="w", request_id="r")
-    told = rf"messages\.0\.content\.4\.source: .*more than {MOST_BROUGHT:,} characters"
+    told = rf"messages\.0\.content\.5\.source: .*more than {most:,} characters"
     with pytest.raises(InvalidRequest, match=told):
-        await Resolver(documents, {"file": filed}).resolve(asked, caller, window=1_000_000)
-    assert len(read) == 4
-    await documents.aclose()
+        await Resolver(Paged(), {"file": filed}).resolve(asked, caller, window=1_000_000)
+    assert len(read) == 5
+
+
+class Paged(Documents):
+    """Documents of one page each, whatever they hold."""
+
+    async def pages_in(self, source: Base64Pdf, path: str) -> int:
+        return 1

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -85,10 +85,12 @@ def is_public(address: Address) -> bool:
 _LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="lookup")
 
 
-async def look_up(host: str, port: int) -> list[str]:
+async def look_up(
+    host: str, port: int, ask: Callable[..., Sequence[Any]] = socket.getaddrinfo
+) -> list[str]:
     """What the system says."""
-    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, ask)
+    asked = partial(ask, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, asked)
     return [str(entry[4][0]) for entry in found]
 
 

@@ -48,8 +48,9 @@ MOST_MEDIA: Final = 600  # images of a request, and pages
 MOST_MEDIA_OF_SMALL: Final = 100
 SMALL_WINDOW: Final = 200_000  # tokens up to which a window is small
 MOST_BROUGHT: Final = 100_000_000
-"""Characters that sources may bring into one request beside what came with it: a few bytes can name
-much, and the same many times."""
+MOST_TEXT_BROUGHT: Final = 32_000_000
+"""Characters that sources may bring into one request beside what came with it; of texts fewer, as
+all of those is counted. A few bytes can name much, and the same many times."""
 
 Source = Base64Image | Base64Pdf | PlainText | ContentSource
 Resolve = Callable[[Medium, str, Caller], Awaitable[Source]]
@@ -139,15 +140,23 @@ class _Found:
     _images: list[tuple[str, Image]] = field(default_factory=list)
     _pages: int = 0
     _brought: int = 0
+    _text_brought: int = 0
 
     def brought(self, path: str, source: Source) -> None:
-        if not isinstance(source, ContentSource):
-            self._brought += len(source.data)
-        if self._brought > MOST_BROUGHT:
-            raise InvalidRequest(
-                f"{path}.source: with this one, the files and URLs of the request hold more than "
-                f"{MOST_BROUGHT:,} characters; name fewer of them"
-            )
+        if isinstance(source, ContentSource):
+            return
+        self._brought += len(source.data)
+        if isinstance(source, PlainText):
+            self._text_brought += len(source.data)
+        for held, most, what in (
+            (self._text_brought, MOST_TEXT_BROUGHT, "characters of text"),
+            (self._brought, MOST_BROUGHT, "characters"),
+        ):
+            if held > most:
+                raise InvalidRequest(
+                    f"{path}.source: with this one, the files and URLs of the request hold more "
+                    f"than {most:,} {what}; name fewer of them"
+                )
 
     def image(self, path: str, block: Medium, image: Image) -> None:
         self._images.append((path, image))
