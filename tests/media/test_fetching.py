@@ -268,3 +268,10 @@ async def test_lookups_that_nobody_answers_hold_up_no_other_thread() -> None:
     finally:
         answered.set()
         assert await asyncio.gather(*waiting) == [[]] * 100
+
+
+async def test_why_nothing_can_be_fetched_is_said_in_words() -> None:
+    async with site() as made:
+        told = await refused(fetcher(made), "http://nobody.example/a.png")
+        assert told.endswith("url: it cannot be fetched: the host 'nobody.example' is not known")
+        assert "only https and http" in await refused(fetcher(made), "ftp://site.example/a.png")

@@ -191,7 +191,8 @@ class Fetcher:
         """Raise _Refused where `url` is none to be fetched, whatever its host's address is."""
         schemes = ("https", "http") if self._config.fetch_http else ("https",)
         if url.scheme not in schemes:
-            more = "" if self._config.fetch_http else " (the setting [media] fetch_http adds http)"
+            also = " (the setting [media] fetch_http adds http)"
+            more = " and http" if self._config.fetch_http else also
             raise _Refused(f"'{url.scheme}' addresses are not fetched, only https{more}")
         if url.user is not None or url.password is not None:
             raise _Refused("addresses with a user or a password are not fetched")
@@ -245,4 +246,6 @@ def _as_source(data: bytes, is_image: bool) -> Base64Image | Base64Pdf:
 
 def _told(error: Exception) -> str:
     """One line of a client's error, without the addresses that it tried."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the host '{error.host[:100]}' is not known"
     return type(error).__name__ if isinstance(error, OSError) else str(error)[:200]
