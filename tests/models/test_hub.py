@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import huggingface_hub
@@ -228,6 +229,58 @@ async def test_sizes_that_disagree_are_wrong_bytes(hub: FakeHub, start: int, fau
 def test_an_endpoint_that_is_no_address_is_named(endpoint: str):
     with pytest.raises(SetupError, match="HF_ENDPOINT"):
         Hub(endpoint)
+
+
+async def test_passwords_of_other_programs_are_shown_to_nobody(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words = tmp_path / "netrc"
+    words.write_text("machine 127.0.0.1\nlogin me\npassword secret\n", encoding="utf-8")
+    words.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(words))
+    hub.add("org/name", {"large.bin": b"x" * 5_000})
+    hub.tokens = {"hf_x"}
+    for token, shown in (("hf_x", "Bearer hf_x"), ("", None)):
+        hub.seen.clear()
+        await read_all(hub, "large.bin", token=token)
+        for path, headers in hub.seen:
+            expected = None if path.startswith("/cdn/") else shown
+            assert headers.get("authorization") == expected, path
+
+
+async def test_what_the_proxys_variable_names_is_asked(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+):
+    hub.add("acme/tiny", {"a.bin": b"x"})
+    asked = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    proxy = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with proxy, Hub(hub.url) as there:
+        with pytest.raises(Interrupted, match="503"):
+            await there.describe("acme/tiny", "main")
+        assert asked[0].startswith(f"GET {hub.url}/api/models/acme/tiny/")
+        assert "Proxy-Authorization: Basic bWU6c2VjcmV0" in asked[0]
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert (await there.describe("acme/tiny", "main")).repo == "acme/tiny"
+        monkeypatch.delenv("no_proxy")
+        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+        with pytest.raises(SetupError, match="HTTP_PROXY names no proxy"):
+            await there.describe("acme/tiny", "main")
+
+
+def test_an_endpoint_keeps_no_secrets():
+    with pytest.raises(SetupError) as refused:
+        Hub("https://me:secret@example.com")
+    assert "secret@" not in refused.value.message
 
 
 def test_no_redirect_leads_from_a_secure_hub_to_an_open_one():

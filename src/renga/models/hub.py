@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -92,16 +94,18 @@ class Hub:
             raise SetupError(
                 f"HF_ENDPOINT = {endpoint!r} is no address", "such as https://huggingface.co"
             )
+        if base.user is not None:
+            raise SetupError(
+                "HF_ENDPOINT has a user's name in it", "a token goes into HF_TOKEN, which is secret"
+            )
         self._origin = base.origin()
 
     async def __aenter__(self) -> Hub:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
         )
-        # trust_env: proxies, as every other program on the machine uses them.
-        self._session = aiohttp.ClientSession(
-            timeout=timeout, trust_env=True, read_bufsize=PIECE // 2
-        )
+        # Not trust_env: with proxies it takes passwords from .netrc, and shows them to everybody.
+        self._session = aiohttp.ClientSession(timeout=timeout, read_bufsize=PIECE // 2)
         return self
 
     async def __aexit__(self, *ignored: object) -> None:
@@ -224,7 +228,7 @@ class Hub:
                 sent["authorization"] = f"Bearer {self._token}"
             try:
                 async with self._session.get(
-                    target, headers=sent, allow_redirects=False
+                    target, headers=sent, allow_redirects=False, **_proxy(target)
                 ) as response:
                     if response.status not in (301, 302, 303, 307, 308):
                         self._check(response, repo, revision)
@@ -245,7 +249,7 @@ class Hub:
         accepted = ("https",) if here.startswith("https:") else ("http", "https")
         if not location or there.scheme not in accepted or not there.host:
             raise self._stranger(f"it redirects to {str(there)!a}")
-        return str(there)
+        return str(there.with_user(None))
 
     def _check(self, response: aiohttp.ClientResponse, repo: str, revision: str) -> None:
         """Raise what a refusal means; the hub's codes first, then the status alone."""
@@ -293,6 +297,30 @@ class Hub:
             f"{self.endpoint} does not answer as a hub does: {words}",
             "check HF_ENDPOINT, and whether a proxy answers in the hub's place",
         )
+
+
+def _proxy(target: URL) -> dict[str, Any]:
+    """The proxy between here and `target`, by the variables that all programs use: see `get`.
+
+    Raises SetupError for one that is not spoken to.
+    """
+    given = getproxies().get(target.scheme)
+    if not given or proxy_bypass(target.host or ""):
+        return {}
+    try:
+        proxy = URL(given)
+        if proxy.scheme not in ("http", "https") or not proxy.host:
+            raise ValueError(given)
+        headers = {}
+        if proxy.user:
+            pair = f"{proxy.user}:{proxy.password or ''}".encode()
+            headers["authorization"] = f"Basic {b64encode(pair).decode()}"
+        return {"proxy": proxy.with_user(None), "proxy_headers": headers}
+    except ValueError as error:
+        name = f"{target.scheme.upper()}_PROXY"
+        raise SetupError(
+            f"{name} names no proxy that is spoken to", f"such as {name}=http://HOST:PORT"
+        ) from error
 
 
 def _license(card: Mapping[str, Any], tags: Any) -> tuple[str, str]:
