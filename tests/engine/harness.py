@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -97,17 +99,28 @@ class Workbench:
         self.language = Language(Vocabulary.load(path), grammars, frozenset(files.end_ids))
         self.watched = Watched(self.model)
 
-    def engine(self, *, ends: bool = False, blocks: int | None = None, **settings) -> Engine:
-        """A fresh engine; unless it `ends`, no token ends a turn, so that lengths are known."""
+    def engine(
+        self,
+        *,
+        ends: bool = False,
+        blocks: int | None = None,
+        model: Any = None,
+        clock: Callable[[], float] = time.monotonic,
+        **settings,
+    ) -> Engine:
+        """A fresh engine; unless it `ends`, no token ends a turn, so that lengths are known.
+
+        It may run another `model` than the watched one, over the same blocks.
+        """
         self.watched.blocks = blocks or self.model.blocks
         language = self.language
         if not ends:
             language = Language(language.vocabulary, language.grammars, frozenset())
         return Engine(
-            self.watched,
+            model or self.watched,
             language,
             msgspec.structs.replace(self.settings, **settings),
-            clock=time.monotonic,
+            clock=clock,
             entropy=lambda: 1,
         )
 
