@@ -18,6 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from renga import cli
+from renga.errors import SetupError
+from renga.models import library
 from renga.models.manifest import FILE, STAGING
 from tests.cli.test_refusals import assert_refused
 from tests.cli.test_serve import client
@@ -197,16 +199,20 @@ def test_a_folder_that_is_a_link_is_removed_as_a_link(at: Renga, home: Path, who
     assert (os.listdir(home / "models"), sorted(os.listdir(whole))) == ([], before)
 
 
-def test_what_the_disk_refuses_is_one_line(
-    at: Renga, home: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
-):
-    assert at("models", "add", str(whole), "--as", "mine").returncode == 0
+class FullDisk:
+    """Progress of a copy, until the disk is full."""
 
-    def full(*ignored: object, **also: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
+    def begin(self, total: int, there: int) -> None:
+        assert there < total
 
-    monkeypatch.setattr(shutil, "rmtree", full)
-    assert_refused(at("models", "remove", "mine"), "Read-only file system")
+    def advance(self, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_the_disk_refuses_is_one_line_and_leaves_nothing(home: Path, whole: Path):
+    with pytest.raises(SetupError, match=r"cannot be changed: No space left on device$"):
+        library.add(whole, "mine", home, copied=True, progress=FullDisk())
+    assert os.listdir(home / "models") == []
 
 
 def test_a_shipped_model_is_shown_and_stays(at: Renga):
