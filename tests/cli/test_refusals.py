@@ -35,7 +35,7 @@ def assert_refused(done, *words: str) -> None:
 
 def test_a_missing_model_folder(renga: RunRenga):
     done = renga("serve", config=LOCAL.format(model="models/nowhere"))
-    assert_refused(done, "models/nowhere", "no such folder", "openvino_model.xml")
+    assert_refused(done, "models/nowhere", "no such folder", "renga models pull")
 
 
 def test_an_unknown_model_name(renga: RunRenga):

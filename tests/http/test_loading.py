@@ -217,6 +217,7 @@ async def test_load_false_waits_until_it_is_asked_for(model: Path, tmp_path: Pat
 # --- who may --------------------------------------------------------------------------------------
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_another_workspaces_key_may_look_and_not_touch(serve: Serve) -> None:
     server = await serve()
     guest = (await server.app.keys.create("guest", "guests")).plain

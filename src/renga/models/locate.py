@@ -129,7 +129,11 @@ def _file(name: str, path: Path) -> Located:
 def _unknown(name: str, home: Path) -> SetupError:
     base = name.partition(":")[0]
     if is_repository(base):
-        return SetupError(f"model '{name}' is not here", f"pull it: renga models pull {name}")
+        return SetupError(
+            f"model '{name}' is not here: nothing was pulled under that name, and there is no such "
+            f"folder at {Path(name).absolute()}",
+            f"pull it: renga models pull {name}; or give the path of a folder that is there",
+        )
     if len(Path(name).parts) > 1 or Path(name).is_absolute():
         return SetupError(
             f"model '{name}': there is no such folder", "accepted: ORG/NAME, or a model folder"
