@@ -16,12 +16,12 @@ from renga.backends.base import Attempt
 from renga.backends.scripted import Reply, ScriptedBackend
 from renga.caller import Caller
 from renga.config import BackendConfig, Config, TierConfig
-from renga.errors import BackendFailed, InvalidRequest, NotFound, Overloaded
+from renga.errors import BackendFailed, InvalidRequest, NotFound, Overloaded, RengaError
 from renga.events import Event, OrderError, Ping, fold_stream
 from renga.gateway import Gateway
 from renga.layers.base import Layer, Ways
 from renga.ledger import AnswerRow, Ledger
-from renga.prices import load_prices
+from renga.prices import NO_TOKENS, load_prices
 from renga.routing import Router
 from renga.types import MessagesRequest, TextBlock
 
@@ -228,6 +228,40 @@ def test_layers_wrap_from_top_to_bottom(tmp_path: Path) -> None:
         assert seen == ["outer", "inner"]
 
     with_bench(tmp_path, use, Reply("x"), named("outer"), named("inner"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(InvalidRequest("no such file"), "refused"), (Overloaded("busy"), "error")],
+)
+def test_what_a_layer_refuses_before_a_backend_was_asked_is_refused_in_the_ledger(
+    tmp_path: Path, error: RengaError, status: str
+) -> None:
+    def refusing(below: Ways) -> Ways:
+        async def stream(request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
+            raise error
+            yield Ping()
+
+        return replace(below, stream=stream)
+
+    async def use(bench: Bench) -> None:
+        with pytest.raises(type(error)):
+            await fold_stream(bench.gateway.stream(ask(), caller()))
+        row = await bench.row()
+        assert (row.status, row.error_type, row.attempts) == (status, error.type, ())
+        assert (row.tokens, row.cost_usd) == (NO_TOKENS, "0")
+
+    with_bench(tmp_path, use, Reply("x"), refusing)
+
+
+def test_what_a_backend_refuses_is_an_error_of_both_rows(tmp_path: Path) -> None:
+    async def use(bench: Bench) -> None:
+        with pytest.raises(InvalidRequest):
+            await fold_stream(bench.gateway.stream(ask(), caller()))
+        row = await bench.row()
+        assert (row.status, row.attempts[0].status) == ("error", "error")
+
+    with_bench(tmp_path, use, Reply("x", error=InvalidRequest("prompt is too long")))
 
 
 class Disorderly(ScriptedBackend):

@@ -145,6 +145,8 @@ class Gateway:
             closing.status = "ok"
         except BaseException as error:
             closing.failed(error)
+            if isinstance(error, RengaError) and error.status < 500 and not caller.receipt.attempts:
+                closing.status = "refused"  # by a layer, before any backend was asked
             raise
         finally:
             self._close(caller, closing)

@@ -248,6 +248,13 @@ async def test_it_is_refused_at_its_place_and_the_server_goes_on(served: Served,
     assert (await served.post(asking())).status_code == 200
 
 
+async def test_a_source_that_cannot_be_had_is_refused_in_the_ledger(served: Served) -> None:
+    url = {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}}
+    row = await served.row(await served.post(body(url)))
+    assert (row.status, row.error_type) == ("refused", "invalid_request_error")
+    assert row.attempts == ()
+
+
 async def test_all_images_that_are_too_large_are_named(served: Served) -> None:
     large = image_block(png_header(9_000, 10))
     answer = await served.post(body(image_block(PNG), large, large))
