@@ -19,7 +19,7 @@ from itertools import chain, dropwhile
 from typing import Any, Final, Literal
 
 from renga.sources import PICTURE, Counting, lengths_of, written
-from renga.toolkit import ToolSpec, definition, each_spec, specs_of
+from renga.toolkit import ToolSpec, definition, each_spec, listed, specs_of
 from renga.toolkit.expansion import expanded
 from renga.types import (
     AnyBlockParam,
@@ -141,9 +141,8 @@ def written_turns(prompt: Prompt, *, system_first: bool = False) -> list[Written
 
 def _read_tools(prompt: Prompt) -> Iterator[Definition]:
     """The tools that stand at the beginning; those deferred are read where a result names them."""
-    for spec in each_spec(prompt):
-        if not spec.deferred:
-            yield Definition(spec.path, _function(spec), spec.control)
+    for spec in listed(prompt):
+        yield Definition(spec.path, _function(spec), spec.control)
 
 
 def _function(spec: ToolSpec) -> dict[str, Any]:
