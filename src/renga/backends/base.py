@@ -262,10 +262,12 @@ def refuse(name: str, field_path: str, request: Prompt) -> InvalidRequest:
         return InvalidRequest(f"{field_path}: {told}; leave `thinking` out or ask another model")
     block = next((block for path, block in _blocks(request) if path == field_path), None)
     if isinstance(block, ImageParam | DocumentParam | SearchResultParam):
+        mend = ", or install renga[ocr] at the server, which reads images to models that see none"
         return InvalidRequest(
             f"{field_path}: `{block.type}` blocks are not supported by backend '{name}'; leave "
-            "them out or ask another model"
+            f"them out or ask another model{mend if isinstance(block, ImageParam) else ''}"
         )
+    why = " (its chat template has no form of calls that is known here)" * (field_path == "tools")
     return InvalidRequest(
-        f"{field_path}: backend '{name}' cannot honour this; leave it out or ask another model"
+        f"{field_path}: backend '{name}' cannot honour this{why}; leave it out or ask another model"
     )
