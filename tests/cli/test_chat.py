@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -56,6 +57,19 @@ class Terminal:
         before, self.seen = self.seen[: found.end()], self.seen[found.end() :]
         return before
 
+    def interrupt(self, pattern: str) -> None:
+        """Press ctrl-c until `pattern` comes.
+
+        One that comes just when the prompt is shown and before Python waits for a line is seen
+        with that line only; a person would press it again.
+        """
+        for _ in range(10):
+            self.type("\x03")
+            with contextlib.suppress(AssertionError):
+                self.expect(pattern, seconds=3)
+                return
+        raise AssertionError(f"{pattern!r} did not come; seen: {self.seen!r}")
+
     def close(self) -> int:
         code = self._process.wait(20)
         os.close(self._own)
@@ -100,8 +114,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(chat):
     terminal.type("\x03")
     terminal.expect("stopped")
     terminal.expect("> ")
-    terminal.type("\x03")
-    terminal.expect("/quit ends")
+    terminal.interrupt("/quit ends")
     terminal.expect("> ")
     terminal.type("/quit\n")
     assert terminal.close() == 0
