@@ -26,16 +26,17 @@ from renga.backends.local import (
     sampling_of,
     short_count,
 )
+from renga.backends.telling import not_running, telling
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by, prompt_of
 from renga.chat.render import ChatTemplate
 from renga.chat.schema import grammar_of
 from renga.config import BackendConfig
 from renga.conversation import is_prefilled
-from renga.engine.client import EngineDied, EngineOverloaded, EngineStartError
+from renga.engine.client import EngineStartError
 from renga.engine.memory import megabytes
 from renga.engine.messages import Breakpoint
-from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
+from renga.errors import BackendFailed, InvalidRequest, SetupError
 from renga.events import Event
 from renga.ids import Ids, make_ids
 from renga.llamacpp.answer import Event as EngineEvent
@@ -209,17 +210,8 @@ class LlamacppBackend:
         """One request to llama.cpp; what goes wrong there, as a caller is told it."""
         self.open_streams += count
         try:
-            yield
-        except EngineOverloaded as error:
-            raise Overloaded(
-                f"backend '{self.name}': {error}", retry_after=error.retry_after
-            ) from error
-        except EngineDied as error:
-            if self.server is None:
-                raise self._stopped() from error
-            raise BackendFailed(
-                f"backend '{self.name}': llama.cpp's process ended; it is being started again"
-            ) from error
+            with telling(self.name, "llama.cpp's process", lambda: self.server is not None):
+                yield
         except TooLong as error:
             raise self._too_long(error.tokens) from error
         except Refused as error:
@@ -346,17 +338,14 @@ class LlamacppBackend:
 
     def _running(self) -> LlamacppServer:
         if self.server is None:
-            raise self._stopped()
+            raise not_running(self.name)
         return self.server
 
     def _loaded_template(self) -> ChatTemplate:
         template = self._template
         if template is None:
-            raise self._stopped()
+            raise not_running(self.name)
         return template
-
-    def _stopped(self) -> Unavailable:
-        return Unavailable(f"backend '{self.name}' is not running")
 
 
 def _template(model: GgufModel, tokenizer: GgufTokenizer) -> ChatTemplate:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
+from renga.backends.telling import not_running, telling
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, prompt_of, thinking_of
 from renga.chat.render import ChatTemplate
@@ -27,7 +28,7 @@ from renga.chat.schema import grammar_of
 from renga.chat.writing import Writer
 from renga.config import BackendConfig
 from renga.conversation import is_prefilled
-from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
+from renga.engine.client import EngineClient, EngineStartError
 from renga.engine.memory import engine_settings, megabytes, plan_memory
 from renga.engine.messages import (
     Breakpoint,
@@ -43,7 +44,7 @@ from renga.engine.messages import (
     Thinking,
 )
 from renga.engine.text import Vocabulary
-from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
+from renga.errors import BackendFailed, InvalidRequest, SetupError
 from renga.events import (
     Candidate,
     DeltaUsage,
@@ -245,17 +246,8 @@ class LocalBackend:
         """One request to the engine; what goes wrong there, as a caller is told it."""
         self.open_streams += 1
         try:
-            yield
-        except EngineOverloaded as error:
-            raise Overloaded(
-                f"backend '{self.name}': {error}", retry_after=error.retry_after
-            ) from error
-        except EngineDied as error:
-            if self.engine is None:
-                raise self._stopped() from error
-            raise BackendFailed(
-                f"backend '{self.name}': the engine process ended; it is being started again"
-            ) from error
+            with telling(self.name, "the engine process", lambda: self.engine is not None):
+                yield
         finally:
             self.open_streams -= 1
 
@@ -347,18 +339,15 @@ class LocalBackend:
 
     def _running(self) -> EngineClient:
         if self.engine is None:
-            raise self._stopped()
+            raise not_running(self.name)
         return self.engine
 
     def _loaded_template(self) -> ChatTemplate:
         """To be asked for once: in a thread, it may be gone the next time."""
         template = self._template
         if template is None:
-            raise self._stopped()
+            raise not_running(self.name)
         return template
-
-    def _stopped(self) -> Unavailable:
-        return Unavailable(f"backend '{self.name}' is not running")
 
 
 def lane_of(attempt: Attempt) -> Lane:

@@ -20,13 +20,14 @@ from typing import Final
 
 from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.local import LEAST_TOP_P, Answer, count_in, sampling_of
+from renga.backends.telling import not_running, telling
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import Demand, demand_of
 from renga.chat.render import ZERO_WIDTH_SPACE, ChatTemplate
 from renga.config import BackendConfig
-from renga.engine.client import EngineClient, EngineDied, EngineOverloaded, EngineStartError
+from renga.engine.client import EngineClient, EngineStartError
 from renga.engine.messages import IMAGE_TAG, EngineSettings, Finished, Picture, Show
-from renga.errors import BackendFailed, InvalidRequest, Overloaded, SetupError, Unavailable
+from renga.errors import BackendFailed, InvalidRequest, SetupError
 from renga.events import Event
 from renga.ids import Ids, make_ids
 from renga.machine import Machine
@@ -179,7 +180,7 @@ class SeeingBackend:
     async def _see(self, request: Prompt) -> Seen:
         template = self._template
         if template is None:
-            raise self._stopped()
+            raise not_running(self.name)
         taken = await placed(request)
         pictures = [
             await self._documents.pixels_of(image, path)
@@ -227,17 +228,8 @@ class SeeingBackend:
     def _asking(self) -> Iterator[None]:
         self.open_streams += 1
         try:
-            yield
-        except EngineOverloaded as error:
-            raise Overloaded(
-                f"backend '{self.name}': {error}", retry_after=error.retry_after
-            ) from error
-        except EngineDied as error:
-            if self.engine is None:
-                raise self._stopped() from error
-            raise BackendFailed(
-                f"backend '{self.name}': its process ended; it is being started again"
-            ) from error
+            with telling(self.name, "its process", lambda: self.engine is not None):
+                yield
         finally:
             self.open_streams -= 1
 
@@ -246,8 +238,5 @@ class SeeingBackend:
 
     def _running(self) -> EngineClient:
         if self.engine is None:
-            raise self._stopped()
+            raise not_running(self.name)
         return self.engine
-
-    def _stopped(self) -> Unavailable:
-        return Unavailable(f"backend '{self.name}' is not running")
