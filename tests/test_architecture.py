@@ -69,6 +69,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "pypdfium2": ("renga.media.rendering",),
     "rapidocr": ("renga.media.recognition",),
     "matplotlib": ("renga.bench.plot",),
+    "prometheus_client": ("renga.watching",),
+    "opentelemetry": ("renga.watching",),
+    "psycopg": ("renga.store",),
     "python_multipart": ("renga.http.multipart",),
     "sqlalchemy": ("renga.store", "renga.ledger", "renga.keys"),
     "alembic": ("renga.store",),
@@ -76,7 +79,12 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "llguidance": ("renga.engine", "renga.llamacpp", "renga.chat"),
     "tokenizers": ("renga.engine", "renga.chat", "renga.models"),
     "jinja2": ("renga.chat",),
-    "aiohttp": ("renga.llamacpp.server", "renga.models.hub", "renga.media.fetching"),
+    "aiohttp": (
+        "renga.llamacpp.server",
+        "renga.models.hub",
+        "renga.media.fetching",
+        "renga.backends.remote",
+    ),
     "starlette": ("renga.http", "renga.bench.servers"),
     "uvicorn": ("renga.http", "renga.bench.servers"),
     "typer": ("renga.cli",),
@@ -284,7 +292,7 @@ def only_config_reads_the_environment(modules: Modules) -> list[str]:
     return [
         f"{m.name}:{node.lineno} {ast.unparse(node)}"
         for m in modules.values()
-        if m.name != "renga.config"
+        if m.name != "renga.config.reading"
         for node in ast.walk(m.tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node) in names
     ]

@@ -36,6 +36,9 @@ class RengaError(Exception):
         retry_after: seconds after which a retry may succeed, where that is known.
         code: the API's finer `error_code`, where it has one for this case.
         details: what the API says beside that code, in JSON values.
+        cause: what happened, as a word for the ledger and the log, such as `refused` or
+            `status_503`; it is not shown to callers.
+        again: whether another try may succeed, here or elsewhere.
     """
 
     status: ClassVar[int] = 500
@@ -48,12 +51,16 @@ class RengaError(Exception):
         retry_after: float | None = None,
         code: str | None = None,
         details: Mapping[str, Any] | None = None,
+        cause: str | None = None,
+        again: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.code = code
         self.details = dict(details or {})
+        self.cause = cause
+        self.again = again
 
     def envelope(self, request_id: str | None) -> dict[str, Any]:
         """The body on the wire, also the data of `event: error`."""

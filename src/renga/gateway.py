@@ -185,6 +185,7 @@ class Gateway:
                 status=closing.status,
                 tokens=tokens,
                 error=closing.error,
+                cause=closing.cause,
                 first_token_at=closing.first_token_at,
             )
 
@@ -242,6 +243,7 @@ class _Closing:
         self.status: Status = "cancelled"
         self.stop_reason: str | None = None
         self.error: str | None = None
+        self.cause: str | None = None
         self.error_type: str | None = None
         self.first_token_at: float | None = None
 
@@ -255,6 +257,7 @@ class _Closing:
         """Record `error`. A consumer that left is no error: the status stays cancelled."""
         if isinstance(error, RengaError):
             self.status, self.error, self.error_type = "error", error.message, error.type
+            self.cause = error.cause
         elif isinstance(error, Exception):
             self.status, self.error, self.error_type = "error", repr(error), ApiError.type
 

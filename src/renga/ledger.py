@@ -239,6 +239,7 @@ class Ledger:
         status: Status,
         tokens: Tokens,
         error: str | None = None,
+        cause: str | None = None,
         first_token_at: float | None = None,
     ) -> None:
         """Close the row of an attempt. Accepted also while the disk fails: the row waits for it.
@@ -253,7 +254,8 @@ class Ledger:
                 raise LedgerError(
                     f"attempt {number} of {request_id!r} is not open; it closes exactly once"
                 )
-            self._close_attempt(request_id, number, status, tokens, error, first_token_at)
+            why = {"error": _text(error), "cause": _text(cause)}
+            self._close_attempt(request_id, number, status, tokens, why, first_token_at)
             answer.attempts.remove(number)
 
     def close_answer(  # noqa: PLR0913  the columns of one row
@@ -286,7 +288,7 @@ class Ledger:
         with self._lock:
             answer = self._answer(request_id)
             for number in sorted(answer.attempts):
-                self._close_attempt(request_id, number, "interrupted", UNKNOWN, None, None)
+                self._close_attempt(request_id, number, "interrupted", UNKNOWN, {}, None)
             cost = answer.price.cost(tokens)
             values: dict[str, object] = {
                 **self._closing(request_id, status, tokens, first_token_at),
@@ -315,11 +317,11 @@ class Ledger:
         number: int,
         status: Status,
         tokens: Tokens,
-        error: str | None,
+        why: Mapping[str, str | None],
         first_token_at: float | None,
     ) -> None:
         values = self._closing(request_id, status, tokens, first_token_at)
-        values |= {"at_number": number, "error": _text(error)}
+        values |= {"at_number": number, "error": None, "cause": None, **why}
         self._put(Rank.CLOSE_ATTEMPT, values, f"closing of attempt {number} of {request_id}")
 
     def _closing(

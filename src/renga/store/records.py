@@ -33,6 +33,7 @@ class AttemptRow:
     layer: str | None
     status: str
     error: str | None
+    cause: str | None
     tokens: Tokens
     opened_at: float
     first_token_at: float | None
@@ -165,6 +166,7 @@ def _attempt_row(row: Row[Any]) -> AttemptRow:
         layer=row.layer,
         status=row.status,
         error=row.error,
+        cause=row.cause,
         tokens=_tokens(row),
         opened_at=row.opened_us / _US,
         first_token_at=_seconds(row.first_token_us),

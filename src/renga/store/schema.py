@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest migration; a database that is at it is opened without loading Alembic."""
 
 TOKENS: Final = (
@@ -108,6 +108,7 @@ attempts: Final = Table(
     Column("layer", String),
     Column("status", String, nullable=False),
     Column("error", String),
+    Column("cause", String),
     *_tokens(),
     Column("opened_us", BigInteger, nullable=False),
     Column("first_token_us", BigInteger),
