@@ -162,6 +162,7 @@ async def test_an_answer_is_written_before_and_after(path):
         "cache_write_5m_price_pico": 1_250_000,
         "cache_write_1h_price_pico": 2_000_000,
         "output_price_pico": 5_000_000,
+        "price_percent": 100,
         "cost_pico": cost,
         "received_us": int((NOW - 1) * 10**6),
         "first_token_us": int((NOW + 0.25) * 10**6),

@@ -172,6 +172,7 @@ class Ledger:
             LedgerError: the id is open already.
             ValueError: the price cannot be reduced to a whole number.
         """
+        percent = 100 if service == "standard" else price.batch_percent
         if service != "standard":
             price = price.for_service(service)
         values: dict[str, object] = {
@@ -191,6 +192,7 @@ class Ledger:
             "cache_write_5m_price_pico": price.cache_write_5m,
             "cache_write_1h_price_pico": price.cache_write_1h,
             "output_price_pico": price.output,
+            "price_percent": percent,
         }
         with self._lock:
             if request_id in self._open:
@@ -231,7 +233,7 @@ class Ledger:
             answer.used_numbers.add(number)
             answer.attempts.add(number)
 
-    def close_attempt(
+    def close_attempt(  # noqa: PLR0913  the columns of one row
         self,
         request_id: str,
         number: int,
@@ -241,8 +243,11 @@ class Ledger:
         error: str | None = None,
         cause: str | None = None,
         first_token_at: float | None = None,
+        own_cost_pico: int | None = None,
     ) -> None:
         """Close the row of an attempt. Accepted also while the disk fails: the row waits for it.
+
+        `own_cost_pico` is what it cost on own hardware, None where nobody says.
 
         Raises:
             LedgerError: the attempt is not open.
@@ -254,7 +259,7 @@ class Ledger:
                 raise LedgerError(
                     f"attempt {number} of {request_id!r} is not open; it closes exactly once"
                 )
-            why = {"error": _text(error), "cause": _text(cause)}
+            why = {"error": _text(error), "cause": _text(cause), "own_cost_pico": own_cost_pico}
             self._close_attempt(request_id, number, status, tokens, why, first_token_at)
             answer.attempts.remove(number)
 
@@ -317,11 +322,11 @@ class Ledger:
         number: int,
         status: Status,
         tokens: Tokens,
-        why: Mapping[str, str | None],
+        why: Mapping[str, str | int | None],
         first_token_at: float | None,
     ) -> None:
         values = self._closing(request_id, status, tokens, first_token_at)
-        values |= {"at_number": number, "error": None, "cause": None, **why}
+        values |= {"at_number": number, "error": None, "cause": None, "own_cost_pico": None, **why}
         self._put(Rank.CLOSE_ATTEMPT, values, f"closing of attempt {number} of {request_id}")
 
     def _closing(

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from renga.errors import NotFound
 from renga.http.auth import Auth
-from renga.ledger import AnswerRow, AttemptRow, Ledger, Price, Tokens
+from renga.ledger import AnswerRow, AttemptRow, Ledger, Price, Tokens, dollars
 
 
 class TokenCounts(TypedDict):
@@ -49,7 +49,9 @@ class RequestAttempt(TypedDict):
     layer: str | None
     status: str
     error: str | None
+    cause: str | None
     tokens: TokenCounts
+    own_cost_usd: str | None
     opened_at: str | None
     first_token_at: str | None
     closed_at: str | None
@@ -140,7 +142,9 @@ def _attempt(row: AttemptRow) -> RequestAttempt:
         "layer": row.layer,
         "status": row.status,
         "error": row.error,
+        "cause": row.cause,
         "tokens": _tokens(row.tokens),
+        "own_cost_usd": None if row.own_cost_pico is None else dollars(row.own_cost_pico),
         "opened_at": _time(row.opened_at),
         "first_token_at": _time(row.first_token_at),
         "closed_at": _time(row.closed_at),

@@ -35,6 +35,7 @@ class AttemptRow:
     error: str | None
     cause: str | None
     tokens: Tokens
+    own_cost_pico: int | None
     opened_at: float
     first_token_at: float | None
     closed_at: float | None
@@ -65,6 +66,7 @@ class AnswerRow:
     error_type: str | None
     tokens: Tokens
     price: Price
+    price_percent: int | None
     cost_pico: int | None
     received_at: float
     first_token_at: float | None
@@ -148,6 +150,7 @@ def _answer_row(row: Row[Any], attempts: list[Row[Any]]) -> AnswerRow:
             cache_write_1h=row.cache_write_1h_price_pico,
             batch_percent=100,
         ),
+        price_percent=row.price_percent,
         cost_pico=row.cost_pico,
         received_at=row.received_us / _US,
         first_token_at=_seconds(row.first_token_us),
@@ -168,6 +171,7 @@ def _attempt_row(row: Row[Any]) -> AttemptRow:
         error=row.error,
         cause=row.cause,
         tokens=_tokens(row),
+        own_cost_pico=row.own_cost_pico,
         opened_at=row.opened_us / _US,
         first_token_at=_seconds(row.first_token_us),
         closed_at=_seconds(row.closed_us),
