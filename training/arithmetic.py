@@ -81,6 +81,11 @@ ADD = Operation(
         "[The taxi|The room|My ticket] was {a} [euros|dollars|cents] and [lunch|the other one|hers] {b}[ euros| dollars| cents|]. [What did we pay|What do I owe|How much in all]?",
         "[What|How much] do {a} [euros|dollars|cents|points] and {b} [euros|dollars|cents|points] [make|come to|give]?",
         "[First|Once] {a} [pages|euros|steps], [next|later] {b} [pages|euros|steps]: what is the [total|sum]?",
+        "[My rent|The table|One ticket|The first book|Her share|The repair|A kilo] [costs|is|was] {a}[ dollars| euros| cents|], [the chair|mine|the second|the other|the paint|his share] {b}[ dollars| euros| cents|]. [What is that|What is it together|How much is that together|Both together]?",
+        "[The first|One] [invoice|receipt|part|item|box|letter] [has|is|weighs|costs] {a}[ grams| dollars| cents|] and [the second|the other|another] {b}[ grams| dollars| cents|]. [What is|Give me|Tell me] the [sum|total].",
+        "{a} [cents|dollars|points|grams] and {b} [cents|dollars|points|grams][, what is the total|, what is the sum|: the sum|, how much together]?",
+        "[Tell me|Get|Give me] the sum of [the amounts|the prices|the numbers|the two amounts|the values] {a} and {b}.",
+        "[I owe|She owes|We owe] {a} to one and {b} to another. [What is the sum|How much is it in all]?",
     ),
     "+",
     "sum",
@@ -186,6 +191,11 @@ ASKING = (
     "{e} [gives what|makes how much|is how much|is what]?",
     "[Do you mind|Would you mind] [working out|computing] {e}[ for me|]?",
     "[See|Check|Say] what {e} [is|gives][ so that I can go on|, I forgot|].",
+    "[I am|I'm|I was] wondering [what {e} is|what {e} makes|how much {e} is|about {e}].",
+    "[Would|Do] you mind [telling me|saying|checking] [what {e} is|how much {e} is][ please|]?",
+    "[I need|We want|Please try] to figure out {e}[ for school| for class| for a bill|].",
+    "[Can|Could|Will] you tell me [what {e} comes to|what comes of {e}|how much {e} is]?",
+    "[In a hurry|Only this|Last one]: {e}, how much [is it|is that]?",
 )
 ASKING_WITH = (
     "[Compute|Calculate|Work out|Find|Get] {e} [with|using] [the {t} tool|{t}|the tool {t}]{tail}.",
@@ -266,7 +276,7 @@ def _capital(text: str) -> str:
 def wish(rng: Random, op: Operation, known: Mapping[str, str]) -> str:
     """How somebody asks for a sum; `known` has the numbers, the tool and its keys."""
     kind = rng.random()
-    if kind < 0.1 and "-" not in known["a"] + known["b"]:
+    if kind < 0.17 and "-" not in known["a"] + known["b"]:
         text = rng.choice(op.stories)
     elif kind < 0.38:
         text = rng.choice(ORDERING).replace("{o}", rng.choice(op.orders))
@@ -412,7 +422,7 @@ def _expression(rng: Random, name: str, key: str) -> Task:
 def small_sum(rng: Random) -> Example:
     """Sums and differences of numbers below a hundred, without a tool."""
     turns: list[Turn] = []
-    for _ in range(rng.choice((1, 1, 2, 3, 4))):
+    for _ in range(rng.choice((1, 2, 4, 8, 12))):
         question, result = small_question(rng)
         turns += [*ask("sums", question, result).turns]
     return Example("sums", tuple(turns))

@@ -203,13 +203,13 @@ QUESTIONS: dict[str, str] = {
 }
 """What people ask who do not name what they want to know."""
 FOUND = (
-    "The {a} of {t} {v} is {r}",
-    "The {a} of {t} {v} is {r}",
+    *("The {a} of {t} {v} is {r}",) * 9,
     "The {a} is {r}",
     "{t} {v} has the {a} {r}",
-    "[It is|That is] {r}",
+    "It is {r}",
     "{v}: {r}",
 )
+"""Mostly one form: where many would do, a small model mixes them and loses what it was about to copy."""
 
 
 def _written(rng: Random, text: str, known: dict[str, str]) -> str:

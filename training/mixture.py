@@ -29,6 +29,7 @@ from training.chat import Example, pieces
 from training.classify import SPAM_NAMES, Echoes, LabelPool, echo_pool, two_way, word_echo
 from training.corpora import Labelled, fingerprint
 from training.naming import plain_words
+from training.tool_rows import scored
 from training.tool_wishes import TALK
 
 Writer = Callable[[Random], Example]
@@ -359,6 +360,18 @@ def _sentences(data: Path, marks: frozenset[str]) -> list[str]:
     return [text for text in found if fingerprint(text) not in marks]
 
 
+def unscored(write: Writer) -> Writer:
+    """A writer that draws again where a turn has a wording that tool use is scored by."""
+
+    def draw_unscored(rng: Random) -> Example:
+        while True:
+            example = write(rng)
+            if not any(t.role == "user" and scored(t.text) for t in example.turns):
+                return example
+
+    return draw_unscored
+
+
 def writers(data: Path) -> dict[str, Writer]:
     """Every part of the mixture as a function from a random source to a conversation."""
     marks = held_out(data).marks
@@ -413,10 +426,10 @@ def writers(data: Path) -> dict[str, Writer]:
         "identity": smalltalk.about_itself,
         "plain_facts": smalltalk.plain_fact,
         "prose": _prose_writer(data),
-        "calling": lambda rng: tools.calling(rng, wishes),
-        "not_calling": lambda rng: tools_unused.not_calling(rng, wishes),
-        "thinking": lambda rng: tool_thoughts.thinking(rng, wishes),
-        "sessions": lambda rng: tool_sessions.session(rng, asked, public),
+        "calling": unscored(lambda rng: tools.calling(rng, wishes)),
+        "not_calling": unscored(lambda rng: tools_unused.not_calling(rng, wishes)),
+        "thinking": unscored(lambda rng: tool_thoughts.thinking(rng, wishes)),
+        "sessions": unscored(lambda rng: tool_sessions.session(rng, asked, public)),
         "sums": arithmetic.small_sum,
     }
 

@@ -322,6 +322,21 @@ NO_WORK: tuple[str, ...] = (
 )
 
 
+def _pattern(wording: str) -> str:
+    parts = (re.escape(part.strip(" .?!")) for part in re.split(r"\{\d\}", wording))
+    return r"\W*.+\W*".join(parts) + r"\W*"
+
+
+_SCORED = re.compile(
+    "|".join(map(_pattern, (*(wish for s in ALL for wish in s.wishes), *NO_WORK))), re.IGNORECASE
+)
+
+
+def scored(text: str) -> bool:
+    """Whether a text is one of the wordings above with any values in it, however it is written."""
+    return _SCORED.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Row:
     """A wish with tools at hand: the call that is right (None: no call is) and what must be told."""

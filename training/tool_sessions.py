@@ -13,6 +13,7 @@ from random import Random
 from training import naming, tool_public
 from training.chat import Example, Turn
 from training.tool_families import Skill
+from training.tool_lookups import LOOKUPS
 from training.tools import (
     KIND,
     MOST_CHARACTERS,
@@ -21,6 +22,7 @@ from training.tools import (
     fitting,
     kin,
     listed,
+    lookup,
     size,
     sums,
     system_text,
@@ -60,6 +62,33 @@ FAMILY_WORDS: dict[str, str] = {
 """Words of wishes that a family's tools might serve; no such wish is set beside them as one that none does."""
 
 
+FAMILY_WORDS |= {
+    "temperatures": FAMILY_WORDS["weather"],
+    "shop prices": FAMILY_WORDS["prices"],
+    "stock counts": FAMILY_WORDS["prices"],
+    "share prices": FAMILY_WORDS["stocks"],
+    "order states": FAMILY_WORDS["orders"],
+    "rates": FAMILY_WORDS["exchange"],
+    "extensions": FAMILY_WORDS["people"],
+    "holders": "account",
+    "balances": "account balance money",
+    "loans": "book library",
+    "shelves": "book library find",
+    "gates": "flight gate",
+    "landings": "flight land arrive",
+    "flight delays": "flight late delay",
+    "buses": "bus train",
+    "calories": "calorie food eat healthy",
+    "songs": "song music sing artist play",
+    "films": "movie film watch",
+    "hours": "open close hour store shop",
+    "tables free": "restaurant review rate good",
+    "birthdays": "birthday born old",
+    "leave": "vacation leave day holiday pto",
+}
+LOOKED_UP = frozenset(family.trade for family in LOOKUPS)
+
+
 def related(text: str, one: Skill) -> bool:
     """Whether a tool might have to do with a text; said too often rather than too rarely."""
     words = {naming.stem(w) for w in tool_public.words_of(text)}
@@ -75,9 +104,12 @@ def related(text: str, one: Skill) -> bool:
 def _box(rng: Random, draw: Callable[[Random], Skill], size: int) -> list[Skill]:
     found: list[Skill] = []
     while len(found) < size:
+        near = found and rng.random() < 0.55
         other = (
             sums(rng)
-            if found and found[0].trade in SUM_TRADES and rng.random() < 0.55
+            if near and found[0].trade in SUM_TRADES
+            else lookup(rng)
+            if near and found[0].trade in LOOKED_UP
             else draw(rng)
         )
         if not any(kin(other, known) for known in found):
@@ -87,7 +119,7 @@ def _box(rng: Random, draw: Callable[[Random], Skill], size: int) -> list[Skill]
 
 def _absent(rng: Random, box: Sequence[Skill], draw: Callable[[Random], Skill]) -> str | None:
     """A wish for a tool that is not there; None if what was drawn could be served after all."""
-    sums_only = not any(s.trade in SUM_TRADES for s in box) and rng.random() < 0.3
+    sums_only = not any(s.trade in SUM_TRADES for s in box) and rng.random() < 0.45
     other = sums(rng) if sums_only else draw(rng)
     near = other.trade.startswith("public") or any(s.trade.startswith("public") for s in box)
     wish = other.task(rng).wish

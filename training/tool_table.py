@@ -344,7 +344,9 @@ FAMILIES: tuple[Family, ...] = (
         ),
         {
             "to": Slot(
-                "to|recipient|address|email|to address", "[The|] [recipient|address]", world.email
+                "to|recipient|address|email|to address",
+                "[The|] [recipient|address]",
+                lambda r: world.email(r) if r.random() < 0.65 else world.person(r),
             ),
             "subject": Slot(
                 "subject|title|subject line", "[The|] subject", lambda r: r.choice(LINES)

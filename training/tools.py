@@ -21,6 +21,7 @@ from training.chat import Call, Example, Turn, compact, pieces
 from training.corpora import Labelled
 from training.tool_families import Family, Skill, Task, skill
 from training.tool_forms import Hand, ordered
+from training.tool_lookups import LOOKUPS
 from training.tool_table import FAMILIES
 from training.world import spin
 
@@ -65,13 +66,30 @@ def family(rng: Random) -> Skill:
     return skill(rng, rng.choice(FAMILIES))
 
 
+def lookup(rng: Random) -> Skill:
+    """A tool that finds one thing of another."""
+    return skill(rng, rng.choice(LOOKUPS))
+
+
 def any_skill(rng: Random) -> Skill:
     """A tool of any origin."""
-    return rng.choices((sums, family, invented_tools.skill), (42, 30, 28))[0](rng)
+    return rng.choices((sums, lookup, family, invented_tools.skill), (32, 32, 18, 18))[0](rng)
 
 
 SUM_TRADES = frozenset({"calculator", *(op.trade for op in arithmetic.OPERATIONS)})
-KINSHIP = (frozenset({"orders", "parcels"}), frozenset({"customers", "people"}))
+KINSHIP = tuple(
+    frozenset(group.split("|"))
+    for group in (
+        "orders|parcels|order states",
+        "customers|people|extensions|desks|teams|birthdays",
+        "prices|shop prices|stock counts",
+        "stocks|share prices",
+        "weather|temperatures",
+        "exchange|rates",
+        "flights|landings",
+        "tables|tables free",
+    )
+)
 
 
 def kin(one: Skill, other: Skill) -> bool:

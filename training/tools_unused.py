@@ -45,6 +45,10 @@ GREETINGS = (
     ),
     ("How are you?", "[I am fine|Fine], thank you. [How can I help you?|]"),
     (
+        "[Hi|Hello|Evening|Good day|Hey][!|,|.] [how is it going|all well|is everything good|how do you do|are you okay][ today| there|]?",
+        "[I am fine|Fine], thank you. How can I help you?",
+    ),
+    (
         "[Can you help me|I need help|I have a question][?|.|]",
         "[Of course|Sure], [what do you need|how can I help]?",
     ),

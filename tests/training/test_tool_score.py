@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from training import tool_rows, tool_score, tools, tools_unused
+from training import mixture, tool_rows, tool_score, tool_sessions, tools, tools_unused
+from training.chat import Example, Turn
 from training.tool_rows import Outcome, Row, add, no_work, order_status, right, work
 
 ROWS = work(80, 1)
@@ -73,13 +74,28 @@ def matches(wording: str, said: str) -> bool:
 
 
 def test_no_wording_that_is_scored_is_trained_on() -> None:
+    """The writers hold none, so the mixture drops few rows."""
     rng = Random(9)
     trained = {
         turn.text
         for _ in range(700)
-        for turn in (*tools.calling(rng).turns, *tools_unused.not_calling(rng, []).turns)
+        for example in (
+            tools.calling(rng),
+            tools_unused.not_calling(rng, []),
+            tool_sessions.session(rng, [], []),
+        )
+        for turn in example.turns
         if turn.role == "user"
     }
     scored = {wish for subject in tool_rows.ALL for wish in subject.wishes} | {*tool_rows.NO_WORK}
     for wording in scored:
         assert not [text for text in trained if matches(wording, text)]
+
+
+def test_a_scored_wording_is_drawn_again_by_the_mixture() -> None:
+    """With other values, case and marks it is still the wording."""
+    texts = iter(
+        ("find out who holds the account 12", "FIND OUT WHO HOLDS THE ACCOUNT X!", "hello", "no")
+    )
+    write = mixture.unscored(lambda _: Example("tools", (Turn("user", next(texts)),)))
+    assert write(Random(0)).turns[0].text == "hello"

@@ -18,6 +18,7 @@ from training import (
     arithmetic,
     invented_tools,
     tool_families,
+    tool_lookups,
     tool_public,
     tool_sessions,
     tool_table,
@@ -156,7 +157,7 @@ def test_small_sums_are_true(seed: int) -> None:
         assert int(re.findall(r"\d+", answer.text)[-1]) == (abs(a - b) if minus else a + b)
 
 
-@given(seeds, st.sampled_from(tool_table.FAMILIES))
+@given(seeds, st.sampled_from((*tool_table.FAMILIES, *tool_lookups.LOOKUPS)))
 @settings(max_examples=200, deadline=None)
 def test_no_family_lacks_an_argument_that_its_tool_needs(
     seed: int, family: tool_families.Family
