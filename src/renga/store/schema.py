@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest migration; a database that is at it is opened without loading Alembic."""
 
 TOKENS: Final = (
@@ -162,4 +162,74 @@ files: Final = Table(
         sqlite_where=text("state != 'there' OR expires_us IS NOT NULL"),
         postgresql_where=text("state != 'there' OR expires_us IS NOT NULL"),
     ),
+)
+
+batches: Final = Table(
+    "batches",
+    metadata,
+    Column("batch_id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("key_id", String),
+    Column("instance_id", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("betas", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("cancel_us", BigInteger),
+    Column("ended_us", BigInteger),
+    Column("archived_us", BigInteger),
+    Column("total", Integer, nullable=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("errored", Integer, nullable=False),
+    Column("canceled", Integer, nullable=False),
+    Column("expired", Integer, nullable=False),
+    Index(None, "workspace", "created_us", "batch_id"),
+    Index(
+        "ix_batches_unended",
+        "state",
+        "created_us",
+        sqlite_where=text("state != 'ended'"),
+        postgresql_where=text("state != 'ended'"),
+    ),
+)
+
+batch_items: Final = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", String, ForeignKey("batches.batch_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("custom_id", String, nullable=False),
+    Column("lane", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("holder", String),
+    Column("due_us", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("request_id", String),
+    Column("result", String),
+    Index(
+        "ix_batch_items_waiting",
+        "batch_id",
+        "lane",
+        "prefix",
+        "number",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "ix_batch_items_running",
+        "batch_id",
+        "holder",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+)
+
+batch_requests: Final = Table(
+    "batch_requests",
+    metadata,
+    Column("batch_id", String, ForeignKey("batches.batch_id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("request", String, nullable=False),
 )
