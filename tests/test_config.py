@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from renga.config import load_config, settings
+from renga.config import check_keys, load_config, settings
 from renga.errors import SetupError
+from renga.prices import load_prices
 
 TWO = """
 [server]
@@ -72,6 +73,10 @@ def test_a_state_folder_without_a_place_is_named() -> None:
     assert "RENGA_HOME" in caught.value.hint
 
 
+TIERS = "[backends.a]\n[tiers.haiku]\nbackends = ['a']\n"
+FARM = "[backends.a]\nkind = 'openai'\nmodel = 'm'\n"
+GOOD = f"{FARM}urls = ['http://10.0.0.5:8000/v1']\n"
+
 WRONG = [
     ("[servr]", "unknown key 'servr'", "did you mean 'server'"),
     ("[server]\nprot = 1", "unknown key 'prot'", "did you mean 'port'"),
@@ -88,13 +93,63 @@ WRONG = [
     (
         "[backends.a]\nkind = 'magic'",
         "backends.a.kind = 'magic'",
-        "local, llamacpp, openvino_vlm, scripted",
+        "local, llamacpp, openvino_vlm, openai, messages, scripted",
     ),
     (
-        "[backends.a]\nkind = 'openai'",
-        "kind 'openai' is not built yet",
-        "local, llamacpp, openvino_vlm, scripted",
+        "[backends.a]\nkind = 'local'\n[backends.a]\nkind = 'local'",
+        "line 3: two backends are named 'a'",
+        "[backends.NAME]",
     ),
+    ("[tiers.opus]\n[tiers.opus]", "line 2: two tiers are named 'opus'", "a table of its own"),
+    (f"{FARM}urls = []", "kind 'openai' needs `urls`", "http://10.0.0.5:8000/v1"),
+    ("[backends.a]\nkind = 'openai'\nurls = ['http://a']", "needs `model`", "its name"),
+    (f"{FARM}urls = ['10.0.0.5:8000']", "'10.0.0.5:8000' is no URL of a server", "http://HOST"),
+    (f"{FARM}urls = ['ftp://a']", "'ftp://a' is no URL of a server", "http://HOST"),
+    (f"{FARM}urls = ['http://a b']", "'http://a b' is no URL of a server", "http://HOST"),
+    (f"{FARM}urls = ['http://a:99999']", "is no URL of a server", "http://HOST"),
+    (f"{FARM}urls = ['http://a/v1?key=x']", "has a query or a fragment", ""),
+    (f"{FARM}urls = ['http://a/v1', 'http://A/v1/']", "'http://A/v1/' stands there twice", ""),
+    (f"{GOOD}timeout_s = -1", "timeout_s = -1.0; accepted: 0.001 or more", ""),
+    (f"{GOOD}timeout_s = 0", "timeout_s = 0.0; accepted: 0.001 or more", ""),
+    (f"{GOOD}max_connections = 0", "max_connections = 0; accepted: 1 or more", ""),
+    (f"{GOOD}cost_per_hour = -0.5", "cost_per_hour = -0.5; accepted: 0 or more", ""),
+    (f"{GOOD}timeout = 3", "unknown key 'timeout'", "did you mean 'timeout_s'?"),
+    (f"{GOOD}threads = 3", "a.threads is no setting of kind 'openai'", "models on this machine"),
+    (f"{GOOD}reply = 'x'", "a.reply is no setting of kind 'openai'", "accepted: kind, model"),
+    ("[backends.a]\nurls = ['http://a']", "a.urls is no setting of kind 'auto'", "other servers"),
+    (
+        "[backends.a]\nkind = 'scripted'\napi_key_env = 'A'",
+        "a.api_key_env is no setting of kind 'scripted'",
+        "accepted: kind, model, load, threads",
+    ),
+    (f"{TIERS}fallback = 'opus'", "fallback = 'opus' is no configured tier", "no other"),
+    (f"{TIERS}fallback = 'haiku'", "fallback goes round: haiku -> haiku", ""),
+    (
+        f"{TIERS}fallback = 'opus'\n[tiers.opus]\nbackends = ['a']\nfallback = 'haiku'",
+        "tiers.haiku.fallback goes round: haiku -> opus -> haiku",
+        "",
+    ),
+    ("[backends.a]\n[tiers.haiku]\nbackends = ['a', 'a']", "names 'a' twice", "each backend once"),
+    (f"{TIERS}price = 3", "tiers.haiku.price = 3; accepted: a table", ""),
+    (f"{TIERS}price = {{ input = 3 }}", "tiers.haiku.price has no `output`", "input = 3.0"),
+    (f"{TIERS}price = {{ output = 3 }}", "tiers.haiku.price has no `input`", "output = 15.0"),
+    (f"{TIERS}price = {{ input = -1, output = 3 }}", "price.input = -1; accepted", "dollars"),
+    (f"{TIERS}price = {{ input = 1, output = nan }}", "price.output = nan; accepted", "dollars"),
+    (f"{TIERS}price = {{ input = true, output = 1 }}", "price.input = True; accepted", "dollars"),
+    (
+        f"{TIERS}price = {{ input = 1, output = 1, cached = 1 }}",
+        "tiers.haiku.price: unknown key 'cached'",
+        "did you mean 'cache_read'?",
+    ),
+    (
+        f"{TIERS}price = {{ input = 1, output = 1 }}\n[prices.haiku]\ninput = 3",
+        "tiers.haiku.price and prices.haiku both say what it costs",
+        "leave out [prices.haiku]",
+    ),
+    ("[retry]\nattempts = 0", "attempts = 0; accepted: 1 to 20", ""),
+    ("[retry]\ndeadline_s = -1", "deadline_s = -1.0; accepted: 0.001 or more", ""),
+    ("[breaker]\nshare = 2", "share = 2.0; accepted: 0 to 1", ""),
+    ("[response_cache]\nmax_mb = 0", "max_mb = 0; accepted: 1 or more", ""),
     ("[backends.a]\nkind = 'local'", "no tier is configured", "[tiers.haiku]"),
     ("[tiers.giant]\nbackends = ['a']", "unknown key 'giant'", "haiku, sonnet, opus"),
     ("[tiers.haiku]\nbackends = ['a']", "names 'a', which is not defined", "none"),
@@ -124,6 +179,73 @@ def test_a_mistake_is_named_with_what_would_be_accepted(
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert "\n" not in caught.value.message
+
+
+COMPLETE = """
+[store]
+url = "sqlite"                       # or postgresql://...
+[backends.farm]
+kind = "openai"
+urls = ["http://10.0.0.5:8000/v1", "http://10.0.0.6:8000/v1"]
+model = "Qwen/Qwen3-4B"
+api_key_env = "FARM_KEY"
+window = 40960
+timeout_s = 120
+[backends.claude]
+kind = "messages"
+urls = ["https://api.anthropic.com"]
+api_key_env = "ANTHROPIC_API_KEY"
+model = "claude-sonnet-4-5"
+[tiers.sonnet]
+backends = ["farm", "claude"]
+price = { input = 3.0, output = 15.0 }   # dollars per million tokens; cache and batch by default
+"""
+KEYS = {"FARM_KEY": "farm-secret-1", "ANTHROPIC_API_KEY": " sk-ant-secret-2\n"}
+
+
+def test_tiers_over_rented_servers_are_read_with_keys_that_nothing_shows(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, COMPLETE), env=KEYS)
+    farm, claude = config.backends["farm"], config.backends["claude"]
+    assert farm.urls == ("http://10.0.0.5:8000/v1", "http://10.0.0.6:8000/v1")
+    assert (farm.window, farm.timeout_s) == (40960, 120.0)
+    assert (farm.api_key, claude.api_key) == ("farm-secret-1", "sk-ant-secret-2")
+    assert "secret" not in repr(config)
+    assert config.tiers["sonnet"].backends == ("farm", "claude")
+    assert load_prices(config.prices)["sonnet"].cache_read == 300_000
+    check_keys(config.backends, ["farm", "claude"], config.source)
+
+
+def test_a_key_that_is_named_and_not_there_stops_what_needs_it_alone(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, COMPLETE), env={"FARM_KEY": "x", "ANTHROPIC_API_KEY": ""})
+    check_keys(config.backends, ["farm"], config.source)
+    with pytest.raises(SetupError, match="names ANTHROPIC_API_KEY, which is not set") as caught:
+        check_keys(config.backends, ["claude"], config.source)
+    assert "export ANTHROPIC_API_KEY=" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("api_key = 'sk-very-secret'", "backends.a.api_key: keys do not stand in the file"),
+        ("api_key_env = 'sk-very-secret'", "api_key_env names no environment variable"),
+        ("urls = ['https://me:sk-very-secret@host/v1']", "holds a name or a password"),
+    ],
+)
+def test_a_key_in_the_file_is_refused_and_not_repeated(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    text = FARM + ("" if line.startswith("urls") else "urls = ['http://a']\n") + line
+    with pytest.raises(SetupError, match=message) as caught:
+        load_config(write(tmp_path, text), env={})
+    assert "api_key_env = " in caught.value.hint
+    assert "secret" not in caught.value.message + caught.value.hint
+
+
+def test_what_a_variable_holds_is_no_part_of_the_complaint(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, COMPLETE), env={"FARM_KEY": "very\nsecret"})
+    with pytest.raises(SetupError, match="what FARM_KEY holds is no key") as caught:
+        check_keys(config.backends, ["farm"], config.source)
+    assert "secret" not in caught.value.message + caught.value.hint
 
 
 def test_a_file_that_is_not_there_is_named() -> None:

@@ -1,6 +1,7 @@
 """renga.toml, the environment and flags, read once into frozen values.
 
-What can be configured stands in `tables`, how it is found and checked in `reading`.
+What can be configured stands in `tables`, how it is found and read in `reading`, and what must hold
+between settings in `rules`.
 """
 
 from renga.config.reading import (
@@ -12,17 +13,22 @@ from renga.config.reading import (
     hub_config,
     load_config,
 )
+from renga.config.rules import check_keys
 from renga.config.tables import (
     KINDS,
-    LATER_KINDS,
+    PRICE_NAMES,
+    REMOTE_KINDS,
     TIER_NAMES,
     BackendConfig,
+    BreakerConfig,
     Config,
     FilesConfig,
     HubConfig,
     Kind,
     LimitsConfig,
     MediaConfig,
+    ResponseCacheConfig,
+    RetryConfig,
     ServerConfig,
     StoreConfig,
     TierConfig,
@@ -34,19 +40,24 @@ __all__ = [
     "ENVIRONMENT",
     "HUB_ENVIRONMENT",
     "KINDS",
-    "LATER_KINDS",
+    "REMOTE_KINDS",
     "SECTIONS",
+    "PRICE_NAMES",
     "TIER_NAMES",
     "BackendConfig",
+    "BreakerConfig",
     "Config",
     "FilesConfig",
     "HubConfig",
     "Kind",
     "LimitsConfig",
     "MediaConfig",
+    "ResponseCacheConfig",
+    "RetryConfig",
     "ServerConfig",
     "StoreConfig",
     "TierConfig",
+    "check_keys",
     "environment",
     "hub_config",
     "load_config",

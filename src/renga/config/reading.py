@@ -7,9 +7,9 @@ else ./renga.toml, else built-in defaults. It opens no database and loads no mod
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
+import re
 import tomllib
 import types
 import typing
@@ -18,16 +18,18 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from renga.config import rules
 from renga.config.tables import (
-    KINDS,
-    LATER_KINDS,
     TIER_NAMES,
     BackendConfig,
+    BreakerConfig,
     Config,
     FilesConfig,
     HubConfig,
     LimitsConfig,
     MediaConfig,
+    ResponseCacheConfig,
+    RetryConfig,
     ServerConfig,
     StoreConfig,
     TierConfig,
@@ -44,7 +46,18 @@ model = "shipped:haiku"
 backends = ["small"]
 """
 
-SECTIONS = ("server", "limits", "store", "media", "files", "backends", "tiers", "aliases", "prices")
+# Tables that are read by themselves: name in the file, and in `Config` -> what it is read into.
+PLAIN: dict[str, type] = {
+    "server": ServerConfig,
+    "limits": LimitsConfig,
+    "media": MediaConfig,
+    "store": StoreConfig,
+    "files": FilesConfig,
+    "retry": RetryConfig,
+    "breaker": BreakerConfig,
+    "response_cache": ResponseCacheConfig,
+}
+SECTIONS = (*PLAIN, "backends", "tiers", "aliases", "prices")
 
 # Environment variable -> (section, key). RENGA_HOME and RENGA_CONFIG stand outside the file.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -77,8 +90,13 @@ def load_config(
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SetupError(f"{source} is not valid TOML: {error}") from error
+        raise _malformed(error, source) from error
     config = _build(raw, source, _home(env))
+    keyed = {
+        name: replace(backend, api_key=rules.with_key(backend, env))
+        for name, backend in config.backends.items()
+    }
+    config = replace(config, backends=keyed)
     config = replace(config, server=_overlay(config.server, "server", env))
     config = replace(config, store=_overlay(config.store, "store", env))
     server = replace(
@@ -88,6 +106,23 @@ def load_config(
     )
     config = replace(config, server=_check(server, "--"))
     return config if model is None else _serving(config, model)
+
+
+# What tomllib says of a table that is declared again.
+_TWICE = re.compile(r"Cannot declare \('(\w+)', '(.+?)'\) twice \(at line (\d+)")
+_ONE_OF = {"backends": "backend", "tiers": "tier", "prices": "price"}
+
+
+def _malformed(error: tomllib.TOMLDecodeError, source: str) -> SetupError:
+    """Text that is no TOML, in words; what is there twice by its name."""
+    twice = _TWICE.match(str(error))
+    if twice is None or twice[1] not in _ONE_OF:
+        return SetupError(f"{source} is not valid TOML: {error}")
+    section, name, line = twice.groups()
+    return SetupError(
+        f"{source}, line {line}: two {section} are named '{name}'",
+        f"give each {_ONE_OF[section]} a table of its own: [{section}.NAME]",
+    )
 
 
 def _serving(config: Config, model: str) -> Config:
@@ -146,14 +181,14 @@ def _home(env: Mapping[str, str]) -> Path:
 
 
 def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
-    _known(raw, SECTIONS, source)
+    rules.check_known(raw, SECTIONS, source)
     for name in SECTIONS:
         _table(raw.get(name, {}), f"{source}: {name}")
     backends = {
-        name: _read(BackendConfig, table, f"{source}: backends.{name}", name=name)
+        name: _read_backend(name, table, f"{source}: backends.{name}")
         for name, table in raw.get("backends", {}).items()
     }
-    _known(raw.get("tiers", {}), TIER_NAMES, f"{source}: tiers")
+    rules.check_known(raw.get("tiers", {}), TIER_NAMES, f"{source}: tiers")
     tiers = {
         name: _read(TierConfig, table, f"{source}: tiers.{name}", name=name)
         for name, table in raw.get("tiers", {}).items()
@@ -161,46 +196,28 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
     if not backends and not tiers:
         built_in = _build(tomllib.loads(BUILT_IN), source, home)
         backends, tiers = dict(built_in.backends), dict(built_in.tiers)
-    _check_tiers(tiers, backends, source)
+    rules.check_tiers(tiers, backends, source)
+    prices = {
+        tier: _table(table, f"{source}: prices.{tier}")
+        for tier, table in raw.get("prices", {}).items()
+    }
+    plain: dict[str, Any] = {
+        name: _read(cls, raw.get(name, {}), f"{source}: {name}") for name, cls in PLAIN.items()
+    }
     return Config(
         home=home,
-        server=_read(ServerConfig, raw.get("server", {}), f"{source}: server"),
-        limits=_read(LimitsConfig, raw.get("limits", {}), f"{source}: limits"),
-        media=_read(MediaConfig, raw.get("media", {}), f"{source}: media"),
-        store=_read(StoreConfig, raw.get("store", {}), f"{source}: store"),
-        files=_read(FilesConfig, raw.get("files", {}), f"{source}: files"),
+        **plain,
         backends=backends,
         tiers=tiers,
         aliases=_read_aliases(raw.get("aliases", {}), source),
-        prices={
-            tier: _table(table, f"{source}: prices.{tier}")
-            for tier, table in raw.get("prices", {}).items()
-        },
+        prices=rules.merge_prices(tiers, prices, source),
         source=source,
     )
 
 
-def _check_tiers(
-    tiers: Mapping[str, TierConfig], backends: Mapping[str, BackendConfig], source: str
-) -> None:
-    if not tiers:
-        raise SetupError(
-            f"{source}: no tier is configured",
-            "add [tiers.haiku] with backends = [...]; tiers are " + ", ".join(TIER_NAMES),
-        )
-    for tier in tiers.values():
-        if not tier.backends:
-            raise SetupError(f"{source}: tiers.{tier.name}.backends is empty", _one_of(backends))
-        for name in tier.backends:
-            if name not in backends:
-                raise SetupError(
-                    f"{source}: tiers.{tier.name}.backends names '{name}', which is not defined",
-                    _one_of(backends),
-                )
-
-
-def _one_of(names: Mapping[str, Any]) -> str:
-    return "defined backends: " + (", ".join(names) or "none")
+def _read_backend(name: str, table: Any, where: str) -> BackendConfig:
+    rules.check_written(_table(table, where), where)
+    return _read(BackendConfig, table, where, name=name)
 
 
 def _read_aliases(table: Mapping[str, Any], source: str) -> dict[str, str]:
@@ -208,15 +225,6 @@ def _read_aliases(table: Mapping[str, Any], source: str) -> dict[str, str]:
         if not isinstance(target, str):
             raise SetupError(f"{source}: aliases.{name} = {target!r}; accepted: a model's name")
     return dict(table)
-
-
-def _known(table: Mapping[str, Any], known: typing.Iterable[str], where: str) -> None:
-    known = tuple(known)
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else "accepted: " + ", ".join(known)
-            raise SetupError(f"{where}: unknown key '{key}'", hint)
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:
@@ -229,19 +237,10 @@ def _read(cls: type[T], table: Any, where: str, **given: Any) -> T:
     """One table into one frozen dataclass; values are checked against the field's type."""
     table = _table(table, where)
     settings = {f.name: f for f in fields(typing.cast(Any, cls)) if f.metadata}
-    _known(table, settings, where)
-    if "kind" in table:
-        _check_kind(table["kind"], where)
+    rules.check_known(table, settings, where)
     hints = typing.get_type_hints(cls)
     values = {k: _value(v, hints[k], f"{where}.{k}") for k, v in table.items()}
     return _check(cls(**given, **values), f"{where}.")
-
-
-def _check_kind(kind: Any, where: str) -> None:
-    if kind in LATER_KINDS:
-        raise SetupError(
-            f"{where}: kind '{kind}' is not built yet", "accepted now: " + ", ".join(KINDS)
-        )
 
 
 def _value(value: Any, hint: Any, where: str) -> Any:
@@ -253,6 +252,8 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         if value in accepted:
             return value
         raise SetupError(f"{where} = {value!r}", "accepted: " + ", ".join(map(str, accepted)))
+    if typing.get_origin(hint) is Mapping:
+        return _table(value, where)
     if typing.get_origin(hint) is tuple:
         if isinstance(value, list) and all(isinstance(v, str) for v in value):
             return tuple(value)
@@ -297,14 +298,6 @@ def _check(section: T, where: str) -> T:
         if not least <= value <= most or value == math.inf:
             accepted = f"{least} or more" if most == math.inf else f"{least} to {most}"
             raise SetupError(f"{where}{setting.name} = {value}; accepted: {accepted}")
-    if isinstance(section, BackendConfig) and section.precision == "exact":
-        _agree_on_exact(section, where)
+    if isinstance(section, BackendConfig):
+        rules.check_backend(section, where)
     return section
-
-
-def _agree_on_exact(backend: BackendConfig, where: str) -> None:
-    if backend.kv_precision not in ("auto", "f32"):
-        raise SetupError(
-            f"{where}kv_precision = {backend.kv_precision!r} with precision = 'exact'",
-            "accepted: auto, f32; exact arithmetic keeps keys and values in f32",
-        )

@@ -13,17 +13,22 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["auto", "local", "llamacpp", "openvino_vlm", "scripted"]
+Kind = Literal["auto", "local", "llamacpp", "openvino_vlm", "openai", "messages", "scripted"]
 KINDS = typing.get_args(Kind)
-LATER_KINDS = ("openai", "messages")
+REMOTE_KINDS = ("openai", "messages")
 TIER_NAMES = ("haiku", "sonnet", "opus")
+PRICE_NAMES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "batch")
 
 
 def _setting(
-    default: Any, about: str, *, least: float | None = None, most: float = math.inf
+    default: Any, about: str, *, least: float | None = None, most: float = math.inf, of: str = ""
 ) -> Any:
-    """A field with its sentence for the docs table and, for numbers, its bounds."""
-    return field(default=default, metadata={"about": about, "least": least, "most": most})
+    """A field with its sentence for the docs table and, for numbers, its bounds.
+
+    `of` names the backends that it is for: a kind, or `remote` for those that are other servers.
+    """
+    told = f"{of}: {about}" if of else about
+    return field(default=default, metadata={"about": told, "least": least, "most": most, "of": of})
 
 
 @dataclass(frozen=True)
@@ -52,67 +57,109 @@ class LimitsConfig:
 
 @dataclass(frozen=True)
 class BackendConfig:
-    """A table [backends.NAME]. Which keys apply depends on `kind`."""
+    """A table [backends.NAME]. Which keys apply depends on `kind`.
+
+    `api_key` is what the variable `api_key_env` holds: in no file, and in no `repr`.
+    """
 
     name: str = ""
     kind: Kind = _setting("auto", "what it is; `auto` tells by the model's files")
     model: str = _setting(
-        "shipped:haiku", "a name as `renga models list` has it, a model folder, or a .gguf file"
+        "shipped:haiku",
+        "a name as `renga models list` has it, a model folder, or a .gguf file; remote: its name "
+        "there, to be given",
     )
     load: bool = _setting(True, "whether it is loaded at start; if not, `renga models load` does")
-    threads: int = _setting(0, "local: threads for inference; 0 takes its share of cores", least=0)
+    threads: int = _setting(
+        0, "threads for inference; 0 takes its share of cores", least=0, of="local"
+    )
     kv_cache_mb: int = _setting(
-        0, "local: memory for KV blocks in MB; 0 chooses by model and free memory", least=0
+        0, "memory for KV blocks in MB; 0 chooses by model and free memory", least=0, of="local"
     )
     kv_precision: Literal["auto", "u8", "bf16", "f32"] = _setting(
-        "auto", "local: how keys and values are kept; `auto` decides by model and speculation"
+        "auto", "how keys and values are kept; `auto` decides by model and speculation", of="local"
     )
     window: int = _setting(
-        0, "tokens of context, up to the model's own; 0 takes that, 32,768 at most", least=0
+        0,
+        "tokens of context, up to the model's own; 0 takes that, 32,768 at most; remote: what it "
+        "says",
+        least=0,
     )
     precision: Literal["serving", "exact"] = _setting(
-        "serving", "local: `exact` computes in f32 with f32 KV, slower and bit-stable"
+        "serving", "`exact` computes in f32 with f32 KV, slower and bit-stable", of="local"
     )
-    max_running: int = _setting(32, "local: sequences computed together", least=1)
-    max_waiting: int = _setting(256, "local: queue beyond those; a full queue answers 529", least=0)
+    max_running: int = _setting(32, "sequences computed together", least=1, of="local")
+    max_waiting: int = _setting(
+        256, "queue beyond those; a full queue answers 529", least=0, of="local"
+    )
     draft_tokens: int = _setting(
-        -1, "local: tokens guessed ahead in a step; 0 never, -1 where it pays", least=-1
+        -1, "tokens guessed ahead in a step; 0 never, -1 where it pays", least=-1, of="local"
     )
     cache_share: float = _setting(
-        0.5, "local: share of the KV blocks that cached prefixes may hold", least=0, most=1
+        0.5, "share of the KV blocks that cached prefixes may hold", least=0, most=1, of="local"
     )
     cache_minimum_tokens: int = _setting(
-        64, "local: shortest prefix that `cache_control` caches", least=1
+        64, "shortest prefix that `cache_control` caches", least=1, of="local"
     )
     slots: int = _setting(
         0,
-        "llamacpp: sequences computed together, each with a window; 0 as fits, 4 at most",
+        "sequences computed together, each with a window; 0 as fits, 4 at most",
         least=0,
+        of="llamacpp",
     )
     gpu_layers: int = _setting(
         -1,
-        "llamacpp: layers on the GPU, where xllamacpp is built for one; -1 lets it choose",
+        "layers on the GPU, where xllamacpp is built for one; -1 lets it choose",
         least=-1,
+        of="llamacpp",
     )
     flash_attention: Literal["auto", "on", "off"] = _setting(
-        "auto", "llamacpp: whether attention is computed in one piece"
+        "auto", "whether attention is computed in one piece", of="llamacpp"
     )
     kv_type: Literal["f16", "bf16", "f32", "q8_0", "q4_0"] = _setting(
-        "f16", "llamacpp: how keys and values are kept"
+        "f16", "how keys and values are kept", of="llamacpp"
     )
     cache_mb: int = _setting(
         -1,
-        "llamacpp: memory in MB for prompts that no slot holds; -1 a fourth of what is free",
+        "memory in MB for prompts that no slot holds; -1 a fourth of what is free",
         least=-1,
+        of="llamacpp",
     )
     projector: str = _setting(
-        "", "llamacpp: the file it sees with; empty takes the one beside the model"
+        "", "the file it sees with; empty takes the one beside the model", of="llamacpp"
     )
-    reply: str | None = _setting(None, "scripted: the answer; absent repeats the last user turn")
-    first_delay_ms: float = _setting(0.0, "scripted: wait before the answer, in ms", least=0)
-    token_delay_ms: float = _setting(0.0, "scripted: wait before each token, in ms", least=0)
-    fault: Literal["none", "overloaded", "error"] = _setting("none", "scripted: how it fails")
-    fail_after: int = _setting(0, "scripted: tokens before the fault", least=0)
+    reply: str | None = _setting(
+        None, "the answer; absent repeats the last user turn", of="scripted"
+    )
+    first_delay_ms: float = _setting(0.0, "wait before the answer, in ms", least=0, of="scripted")
+    token_delay_ms: float = _setting(0.0, "wait before each token, in ms", least=0, of="scripted")
+    urls: tuple[str, ...] = _setting(
+        (), "where its replicas listen, such as `http://10.0.0.5:8000/v1`", of="remote"
+    )
+    api_key_env: str = _setting(
+        "", "the environment variable that holds the key for it; empty sends none", of="remote"
+    )
+    max_output: int = _setting(
+        0,
+        "tokens of an answer at most; 0 takes what it says, else its window",
+        least=0,
+        of="remote",
+    )
+    timeout_s: float = _setting(
+        120.0, "seconds until an answer must begin, and of silence in it", least=0.001, of="remote"
+    )
+    max_connections: int = _setting(
+        256, "connections to each replica at most", least=1, of="remote"
+    )
+    quirks: str = _setting(
+        "auto", "openai: which server it is, where its words differ from others'", of="remote"
+    )
+    cost_per_hour: float = _setting(
+        0.0, "what the hardware under it costs in dollars an hour, beside the list price", least=0
+    )
+    fault: Literal["none", "overloaded", "error"] = _setting("none", "how it fails", of="scripted")
+    fail_after: int = _setting(0, "tokens before the fault", least=0, of="scripted")
+    api_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -121,6 +168,53 @@ class TierConfig:
 
     name: str = ""
     backends: tuple[str, ...] = _setting((), "names of backends, in order of preference")
+    fallback: str = _setting(
+        "", "the tier that answers where none of these backends can; empty for none"
+    )
+    price: Mapping[str, object] | None = _setting(
+        None,
+        "`{ input, output }` in dollars per million tokens, and whichever of `cache_read`, "
+        "`cache_write_5m`, `cache_write_1h`, `batch` (a share) are not to follow from them",
+    )
+
+
+@dataclass(frozen=True)
+class RetryConfig:
+    """The table [retry]: how often and how long an answer is tried for, before its first word."""
+
+    attempts: int = _setting(3, "tries on one backend, the first included", least=1, most=20)
+    base_ms: float = _setting(
+        250.0, "the longest pause before the second try; it doubles for each after", least=0
+    )
+    cap_ms: float = _setting(8_000.0, "the longest pause there is", least=0)
+    deadline_s: float = _setting(
+        600.0, "in which an answer must have begun, with all tries and pauses", least=0.001
+    )
+
+
+@dataclass(frozen=True)
+class BreakerConfig:
+    """The table [breaker]: when a backend that fails is left alone, and for how long."""
+
+    failures: int = _setting(5, "failures in the window that there must be at least", least=1)
+    share: float = _setting(
+        0.5, "share of the tries in the window that must have failed", least=0, most=1
+    )
+    window_s: float = _setting(30.0, "seconds of the window", least=0.001)
+    open_s: float = _setting(
+        10.0, "seconds that the backend is left alone, until one request may try it", least=0.001
+    )
+
+
+@dataclass(frozen=True)
+class ResponseCacheConfig:
+    """The table [response_cache]: answers kept for callers who take an old one over none."""
+
+    enabled: bool = _setting(
+        False, "whether answers are kept, with nothing of the prompt but its hash"
+    )
+    max_mb: int = _setting(64, "room for them, in MB (10^6 bytes); the oldest leave", least=1)
+    max_age_s: float = _setting(86_400.0, "seconds after which one is no longer given", least=1)
 
 
 @dataclass(frozen=True)
@@ -156,13 +250,17 @@ class MediaConfig:
 class Config:
     """Everything that was configured. `source` names the file, or says that there was none.
 
-    `aliases` and `prices` stand as they were written; `routing` and `prices` say what they mean.
+    `aliases` and `prices` stand as they were written, prices of both places in one; `routing` and
+    `renga.prices` say what they mean.
     """
 
     home: Path
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
     media: MediaConfig = MediaConfig()
+    retry: RetryConfig = RetryConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    response_cache: ResponseCacheConfig = ResponseCacheConfig()
     store: StoreConfig = StoreConfig()
     files: FilesConfig = FilesConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
@@ -189,6 +287,9 @@ def settings() -> list[tuple[str, str, str, str]]:
         ("files", FilesConfig),
         ("backends.NAME", BackendConfig),
         ("tiers.NAME", TierConfig),
+        ("retry", RetryConfig),
+        ("breaker", BreakerConfig),
+        ("response_cache", ResponseCacheConfig),
     )
     return [
         (name, f.name, "" if f.default is MISSING else repr(f.default), f.metadata["about"])
