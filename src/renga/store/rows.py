@@ -46,7 +46,8 @@ class Rank(IntEnum):
     OPEN_ATTEMPT = 2
     ATTEMPT = 3
     CLOSE_ATTEMPT = 4
-    CLOSE_ANSWER = 5
+    FINISH_ITEM = 5  # of a batch, with the closing of its answer
+    CLOSE_ANSWER = 6
 
 
 def _closing(table: Table, *keys: str) -> Update:

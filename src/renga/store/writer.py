@@ -45,12 +45,17 @@ class Operation:
         statement: the insert, or an update that matches exactly one row.
         values: its parameters.
         label: the row, for messages.
+        needs: an operation of a lower rank that is put together with this one: where that is
+            refused, `otherwise` is written in place of this one.
+        otherwise: see `needs`.
     """
 
     rank: int
     statement: Insert | Update
     values: dict[str, object]
     label: str
+    needs: Operation | None = None
+    otherwise: Operation | None = None
 
 
 @dataclass(slots=True)
@@ -106,11 +111,11 @@ class Writer:
         """Why nothing can be written just now; None while all is well."""
         return self._failure
 
-    def put(self, operation: Operation, *, begins: bool = False) -> None:
-        """Queue a row; returns at once.
+    def put(self, *operations: Operation, begins: bool = False) -> None:
+        """Queue rows; returns at once. What is put in one call is committed in one transaction.
 
         Args:
-            operation: the row.
+            operations: the rows.
             begins: it begins something new, which is refused while the disk fails. What ends
                 something is always accepted: it is kept until the disk works again.
 
@@ -122,11 +127,11 @@ class Writer:
                 raise StoreError(f"database {self._name} is closed", "the server is stopping")
             if begins:
                 self._refuse_if_failing()
-            self._operations.append(operation)
-            waiting = len(self._operations)
-            if waiting == 1:
+            before = len(self._operations)
+            self._operations += operations
+            if before == 0:
                 self._first_at = time.monotonic()
-            if waiting in (1, self._group_size):
+            if before == 0 or before < self._group_size <= len(self._operations):
                 self._wake.notify()
 
     def _refuse_if_failing(self) -> None:
@@ -262,10 +267,14 @@ class Writer:
 
     def _commit_one_by_one(self, group: Sequence[Operation]) -> RejectedRow | None:
         rejected: list[str] = []
+        refused: list[Operation] = []
         with self._transaction() as connection:
             for operation in sorted(group, key=lambda op: op.rank):
-                fault = _execute_alone(connection, operation)
+                alone = any(operation.needs is one for one in refused)
+                chosen = operation.otherwise if alone and operation.otherwise else operation
+                fault = _execute_alone(connection, chosen)
                 if fault is not None:
+                    refused.append(operation)
                     rejected.append(f"{operation.label}: {fault}")
         for line in rejected:
             _log.error("a ledger row was refused by the database: %s", line)
