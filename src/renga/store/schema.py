@@ -129,6 +129,9 @@ workspaces: Final = Table(
     metadata,
     Column("workspace", String, primary_key=True),
     Column("created_us", BigInteger, nullable=False),
+    Column("archived_us", BigInteger),
+    Column("display_color", String),
+    Column("tags", String),
 )
 
 keys: Final = Table(
@@ -142,6 +145,32 @@ keys: Final = Table(
     Column("digest", String, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("disabled_us", BigInteger),
+    Column("archived_us", BigInteger),
+    Column("expires_us", BigInteger),
+    Column("scopes", String),
+    Column("last_used_us", BigInteger),
+)
+
+limit_buckets: Final = Table(
+    "limit_buckets",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("since_us", BigInteger, primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+
+limit_shares: Final = Table(
+    "limit_shares",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("since_us", BigInteger, primary_key=True),
+    Column("instance_id", String, primary_key=True),
+    Column("held", BigInteger, nullable=False),
+    Column("settled", BigInteger, nullable=False),
+    Index(None, "instance_id"),
 )
 
 files: Final = Table(
@@ -232,4 +261,52 @@ batch_requests: Final = Table(
     Column("batch_id", String, ForeignKey("batches.batch_id"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("request", String, nullable=False),
+)
+
+writers: Final = Table(
+    "writers",
+    metadata,
+    Column("writer_id", String, primary_key=True),
+    Column("commits", BigInteger, nullable=False),
+    Column("renewed_us", BigInteger, nullable=False),
+)
+
+ROLLUP_KEYS: Final = (
+    "day",
+    "workspace",
+    "key_id",
+    "tier",
+    "served_tier",
+    "model",
+    "backend",
+    "service",
+    "status",
+)
+"""What purged answers are added up by; an answer's NULL is "" there."""
+
+ROLLUP_SUMS: Final = (
+    "answers",
+    "attempts",
+    "unpriced",
+    *(f"{name}_tokens" for name in TOKENS),
+    "cost_high",
+    "cost_low",
+    "uncached_high",
+    "uncached_low",
+    "own_cost_high",
+    "own_cost_low",
+)
+"""What is added up. Money in two parts, since one would leave 64 bits: `high * 10**6 + low`
+pico-dollars. `uncached` is what the answers that have a cost had cost without a cache. Of tokens and
+own cost NULL says that no row knew."""
+
+rollups: Final = Table(
+    "rollups",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(name, String, primary_key=True) for name in ROLLUP_KEYS[1:]),
+    *(
+        Column(name, BigInteger, nullable=name.endswith("_tokens") or name.startswith("own_"))
+        for name in ROLLUP_SUMS
+    ),
 )
