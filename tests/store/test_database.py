@@ -61,7 +61,10 @@ def test_a_new_file_and_its_folder_are_made(tmp_path):
 def test_a_second_open_keeps_what_is_there_and_does_not_load_alembic(tmp_path):
     url = sqlite_url(tmp_path / "renga.db")
     open_engine(url).dispose()
-    run_sql(tmp_path / "renga.db", "INSERT INTO workspaces VALUES ('kept', 1)")
+    run_sql(
+        tmp_path / "renga.db",
+        "INSERT INTO workspaces (workspace, created_us) VALUES ('kept', 1)",
+    )
     code = (
         "import sys\nfrom renga.store.database import open_engine\n"
         f"engine = open_engine({url!r})\nassert 'alembic' not in sys.modules\n"
@@ -177,7 +180,7 @@ async def test_damage_deeper_in_the_file_is_found_by_check(tmp_path):
     run_sql(
         path,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
-        " INSERT INTO workspaces SELECT 'workspace number ' || i, i FROM n",
+        " INSERT INTO workspaces (workspace, created_us) SELECT 'workspace number ' || i, i FROM n",
     )
     async with await Store.open(sqlite_url(path)) as store:
         await store.check()
