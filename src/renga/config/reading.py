@@ -26,12 +26,14 @@ from renga.config.tables import (
     Config,
     FilesConfig,
     HubConfig,
+    LimitConfig,
     LimitsConfig,
     MediaConfig,
     ResponseCacheConfig,
     RetryConfig,
     ServerConfig,
     StoreConfig,
+    TelemetryConfig,
     TierConfig,
 )
 from renga.errors import SetupError
@@ -49,15 +51,15 @@ backends = ["small"]
 # Tables that are read by themselves: name in the file, and in `Config` -> what it is read into.
 PLAIN: dict[str, type] = {
     "server": ServerConfig,
-    "limits": LimitsConfig,
     "media": MediaConfig,
     "store": StoreConfig,
     "files": FilesConfig,
     "retry": RetryConfig,
     "breaker": BreakerConfig,
     "response_cache": ResponseCacheConfig,
+    "telemetry": TelemetryConfig,
 }
-SECTIONS = (*PLAIN, "backends", "tiers", "aliases", "prices")
+SECTIONS = (*PLAIN, "limits", "backends", "tiers", "aliases", "prices")
 
 # Environment variable -> (section, key). RENGA_HOME and RENGA_CONFIG stand outside the file.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -207,6 +209,7 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
     return Config(
         home=home,
         **plain,
+        limits=_read_limits(raw.get("limits", {}), f"{source}: limits"),
         backends=backends,
         tiers=tiers,
         aliases=_read_aliases(raw.get("aliases", {}), source),
@@ -218,6 +221,22 @@ def _build(raw: dict[str, Any], source: str, home: Path) -> Config:
 def _read_backend(name: str, table: Any, where: str) -> BackendConfig:
     rules.check_written(_table(table, where), where)
     return _read(BackendConfig, table, where, name=name)
+
+
+def _read_limits(table: Mapping[str, Any], where: str) -> LimitsConfig:
+    """The tables [limits.*]; a key's own stands over the default, setting by setting."""
+    rules.check_limits(table, where)
+    default = _read(LimitConfig, table.get("default", {}), f"{where}.default")
+
+    def group(name: str) -> dict[str, LimitConfig]:
+        tables = _table(table.get(name, {}), f"{where}.{name}")
+        return {n: _read(LimitConfig, t, f"{where}.{name}.{n}") for n, t in tables.items()}
+
+    keys = {
+        name: replace(default, **{f: v for f, v in vars(own).items() if v is not None})
+        for name, own in group("keys").items()
+    }
+    return LimitsConfig(default, keys, group("workspaces"), group("tiers"))
 
 
 def _read_aliases(table: Mapping[str, Any], source: str) -> dict[str, str]:
@@ -292,7 +311,7 @@ def _check(section: T, where: str) -> T:
     """Bounds of numbers, and settings that exclude each other."""
     for setting in fields(typing.cast(Any, section)):
         least, value = setting.metadata.get("least"), getattr(section, setting.name)
-        if least is None:
+        if least is None or value is None:
             continue
         most = setting.metadata["most"]
         if not least <= value <= most or value == math.inf:

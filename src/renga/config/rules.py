@@ -21,6 +21,7 @@ from renga.config.tables import (
     REMOTE_KINDS,
     TIER_NAMES,
     BackendConfig,
+    LimitConfig,
     TierConfig,
 )
 from renga.errors import SetupError
@@ -152,6 +153,19 @@ def _check_fallback(tier: TierConfig, tiers: Mapping[str, TierConfig], where: st
                 f"{where}.fallback goes round: {' -> '.join(seen)}", "leave one of them out"
             )
         at = tiers[at.fallback]
+
+
+def check_limits(table: Mapping[str, Any], where: str) -> None:
+    """The tables of [limits] by name: what stood there flat in releases before is named."""
+    kinds = [f.name for f in fields(LimitConfig)]
+    for name, value in table.items():
+        if name in kinds and not isinstance(value, dict):
+            raise SetupError(
+                f"{where}.{name} stands in no table", f"[limits.default] {name} = {value!r}"
+            )
+    check_known(table, ("default", "keys", "workspaces", "tiers"), where)
+    if isinstance(table.get("tiers", {}), dict):
+        check_known(table.get("tiers", {}), TIER_NAMES, f"{where}.tiers")
 
 
 def merge_prices(

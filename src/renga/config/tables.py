@@ -47,12 +47,43 @@ class ServerConfig:
 
 
 @dataclass(frozen=True)
-class LimitsConfig:
-    """The table [limits]: what the rate-limit headers say. Nothing is limited by it yet."""
+class LimitConfig:
+    """A table [limits.default], or one of [limits.keys], [limits.workspaces] and [limits.tiers].
 
-    requests_per_minute: int = _setting(4_000, "requests, as the headers say", least=1)
-    input_tokens_per_minute: int = _setting(2_000_000, "input tokens, likewise", least=1)
-    output_tokens_per_minute: int = _setting(400_000, "output tokens, likewise", least=1)
+    What is None is not limited.
+    """
+
+    requests_per_minute: int | None = _setting(
+        None, "requests that may begin in a minute", least=1, most=10**9
+    )
+    input_tokens_per_minute: int | None = _setting(
+        None,
+        "tokens of prompts in a minute; what is read from the cache is not counted",
+        least=1,
+        most=10**9,
+    )
+    output_tokens_per_minute: int | None = _setting(
+        None, "tokens of answers in a minute, as they were made", least=1, most=10**9
+    )
+    concurrent: int | None = _setting(
+        None, "requests that may run at the same time", least=1, most=10**6
+    )
+    usd_per_day: float | None = _setting(
+        None, "dollars of a day, from midnight to midnight UTC", least=0, most=10**6
+    )
+    usd_per_month: float | None = _setting(
+        None, "dollars of a month of the calendar, likewise", least=0, most=10**6
+    )
+
+
+@dataclass(frozen=True)
+class LimitsConfig:
+    """The tables [limits.*]: `default` is for each key, the others for what they name."""
+
+    default: LimitConfig = LimitConfig()
+    keys: Mapping[str, LimitConfig] = field(default_factory=dict)
+    workspaces: Mapping[str, LimitConfig] = field(default_factory=dict)
+    tiers: Mapping[str, LimitConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -247,6 +278,21 @@ class MediaConfig:
 
 
 @dataclass(frozen=True)
+class TelemetryConfig:
+    """The table [telemetry]: what the server tells of itself, and to whom. To nobody by itself."""
+
+    metrics: bool = _setting(True, "whether `GET /metrics` answers, to those who may read it")
+    traces: bool = _setting(
+        False, "whether traces are sent to where `OTEL_EXPORTER_OTLP_ENDPOINT` says"
+    )
+    logs: Literal["text", "json"] = _setting("text", "the form of the lines on stderr")
+    access: bool = _setting(True, "whether each request has a line in the log")
+    log_prompts: bool = _setting(
+        False, "whether prompts and answers stand in the log and in traces, for everyone to read"
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that was configured. `source` names the file, or says that there was none.
 
@@ -263,6 +309,7 @@ class Config:
     response_cache: ResponseCacheConfig = ResponseCacheConfig()
     store: StoreConfig = StoreConfig()
     files: FilesConfig = FilesConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     tiers: Mapping[str, TierConfig] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -285,11 +332,13 @@ def settings() -> list[tuple[str, str, str, str]]:
         ("store", StoreConfig),
         ("media", MediaConfig),
         ("files", FilesConfig),
+        ("limits.default", LimitConfig),
         ("backends.NAME", BackendConfig),
         ("tiers.NAME", TierConfig),
         ("retry", RetryConfig),
         ("breaker", BreakerConfig),
         ("response_cache", ResponseCacheConfig),
+        ("telemetry", TelemetryConfig),
     )
     return [
         (name, f.name, "" if f.default is MISSING else repr(f.default), f.metadata["about"])
