@@ -25,7 +25,6 @@ from renga.http.messages import Manners, Messages
 from renga.http.models import Models
 from renga.http.openai.chat import Chat
 from renga.http.openai.errors import envelopes
-from renga.http.openai.limits import RateLimits
 from renga.http.openai.models import OpenAIModels
 from renga.http.openapi import Description
 from renga.http.requests import Requests
@@ -63,7 +62,7 @@ def create_http(
 
 def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list[Route]:
     limit = app.config.server.max_body_mb * MB
-    account = Account(app.config.limits, home=app.config.home, clock=app.clock)
+    account = Account(home=app.config.home)
     endpoints = (
         Messages(
             gateway=app.gateway,
@@ -77,7 +76,6 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
             auth=auth,
             running=running,
             clock=app.clock,
-            limits=RateLimits(app.config.limits),
             limit=limit,
             ping_seconds=ping_seconds,
         ),

@@ -22,7 +22,6 @@ from renga.http.auth import Auth
 from renga.http.body import decode, read_body
 from renga.http.messages import INLINE, JSON, answer_headers
 from renga.http.openai.answers import Choice, ChunkForm, Completion
-from renga.http.openai.limits import RateLimits
 from renga.http.openai.translation import Translated, in_their_words, translate
 from renga.http.running import Running
 from renga.http.sse import EventStream
@@ -40,7 +39,6 @@ class Chat:
         auth: Auth,
         running: Running,
         clock: Clock,
-        limits: RateLimits,
         limit: int,
         ping_seconds: float,
     ) -> None:
@@ -48,7 +46,6 @@ class Chat:
         self._auth = auth
         self._running = running
         self._clock = clock
-        self._limits = limits
         self._limit = limit
         self._ping_seconds = ping_seconds
 
@@ -59,7 +56,6 @@ class Chat:
     async def create(self, request: Request) -> Response | EventStream:
         """An answer, whole or as a stream of chunks."""
         caller = await self._auth.caller(request)
-        self._limits.note(request)
         raw = await read_body(request, self._limit)
         if len(raw) <= INLINE:
             asked = _understand(raw)
