@@ -23,15 +23,17 @@ from renga.events import Event, Order
 from renga.ids import Ids
 from renga.layers.base import Layer, Ways
 from renga.layers.compaction import check_signed
-from renga.ledger import Ledger, Status
+from renga.ledger import Ledger, Operation, Status
 from renga.media.walking import counted
-from renga.prices import Price, dollars
+from renga.prices import NO_TOKENS, Price, dollars
 from renga.routing import Route, Router
 from renga.toolkit.expansion import expanded
 from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount, Usage
 
 IN_LOOP = 1_000  # blocks of a request, up to which its rules take less than a step of a model
 Clock = Callable[[], float]
+Beside = Callable[[Status, BaseException | None], Operation | None]
+"""Told how an answer ended and what was raised: a row to be written with its closing, or None."""
 Asked = TypeVar("Asked", bound=Prompt)
 
 
@@ -63,10 +65,15 @@ class Gateway:
         for layer in reversed(layers):
             self._ways = layer(self._ways)
 
-    async def stream(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
-        """The answer's events. Raises RengaError; closing it early cancels the work."""
+    async def stream(
+        self, request: MessagesRequest, caller: Caller, *, beside: Beside | None = None
+    ) -> AsyncIterator[Event]:
+        """The answer's events. Raises RengaError; closing it early cancels the work.
+
+        `beside` is asked, when the answer's row closes, what is to be written with it.
+        """
         read = await self._understood(request)
-        with self._answering(request, caller) as closing:
+        with self._answering(request, caller, beside) as closing:
             answer = self._ways.stream(read, caller)
             answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
             order = Order()
@@ -136,7 +143,9 @@ class Gateway:
         return Scores(model=caller.receipt.model, scores=scores, usage=usage)
 
     @contextmanager
-    def _answering(self, request: Prompt, caller: Caller) -> Iterator[_Closing]:
+    def _answering(
+        self, request: Prompt, caller: Caller, beside: Beside | None = None
+    ) -> Iterator[_Closing]:
         """The row of an answer, open from here to the end of the block, however that comes."""
         self._open(request, caller, self._router.route(request))
         closing = _Closing(self._clock)
@@ -149,7 +158,7 @@ class Gateway:
                 closing.status = "refused"  # by a layer, before any backend was asked
             raise
         finally:
-            self._close(caller, closing)
+            self._close(caller, closing, beside)
 
     @contextmanager
     def _attempting(
@@ -204,8 +213,11 @@ class Gateway:
             received_at=self._clock(),
         )
 
-    def _close(self, caller: Caller, closing: _Closing) -> None:
+    def _close(self, caller: Caller, closing: _Closing, beside: Beside | None) -> None:
         receipt = caller.receipt
+        if caller.service == "batch" and closing.status != "ok":
+            # Of a batch only what succeeded is charged: what did not is done again, or has no use.
+            receipt.tokens = NO_TOKENS
         cost = self._ledger.close_answer(
             caller.request_id,
             status=closing.status,
@@ -216,6 +228,7 @@ class Gateway:
             error_type=closing.error_type,
             first_token_at=closing.first_token_at,
             notes=receipt.notes,
+            beside=None if beside is None else beside(closing.status, closing.raised),
         )
         receipt.cost_usd = None if cost is None else dollars(cost)
 
@@ -231,7 +244,10 @@ class Gateway:
             message=id_,
             usage=event.message.usage,
         )
-        changes = {"id": id_, "model": receipt.model, "diagnostics": diagnostics}
+        changes: dict[str, object] = {"id": id_, "model": receipt.model, "diagnostics": diagnostics}
+        if caller.service == "batch":
+            usage = event.message.usage
+            changes["usage"] = usage.model_copy(update={"service_tier": "batch"})
         return event.model_copy(update={"message": event.message.model_copy(update=changes)})
 
 
@@ -246,6 +262,7 @@ class _Closing:
         self.cause: str | None = None
         self.error_type: str | None = None
         self.first_token_at: float | None = None
+        self.raised: BaseException | None = None
 
     def see(self, event: Event) -> None:
         if event.type == "content_block_delta" and self.first_token_at is None:
@@ -255,6 +272,7 @@ class _Closing:
 
     def failed(self, error: BaseException) -> None:
         """Record `error`. A consumer that left is no error: the status stays cancelled."""
+        self.raised = error
         if isinstance(error, RengaError):
             self.status, self.error, self.error_type = "error", error.message, error.type
             self.cause = error.cause

@@ -14,7 +14,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self, get_args
 
 from sqlalchemy import Connection
@@ -26,7 +26,7 @@ from renga.store import RejectedRow, Store, StoreError
 from renga.store import rows as sql
 from renga.store.records import AnswerRow, AttemptRow, Total, read_answers, read_total
 from renga.store.rows import Grouping, Rank, Selection
-from renga.store.writer import GROUP_SECONDS, RETRY_SECONDS
+from renga.store.writer import GROUP_SECONDS, RETRY_SECONDS, Operation
 
 __all__ = [
     "NO_TOKENS",
@@ -36,6 +36,7 @@ __all__ = [
     "Grouping",
     "Ledger",
     "LedgerError",
+    "Operation",
     "Price",
     "Service",
     "Status",
@@ -275,6 +276,7 @@ class Ledger:
         error_type: str | None = None,
         first_token_at: float | None = None,
         notes: Mapping[str, Any] | None = None,
+        beside: Operation | None = None,
     ) -> int | None:
         """Close an answer's row and return its cost in pico-dollars (None: a class is unknown).
 
@@ -282,8 +284,10 @@ class Ledger:
         while the disk fails: the row waits for it.
 
         `backend` is what served it in the end, None keeps what the opening said; `notes` is what
-        layers have to say about this answer, in JSON values. The other arguments are the columns
-        of their names (docs/ledger.md).
+        layers have to say about this answer, in JSON values; `beside` is a row that is written in
+        the same transaction, and where it is refused, nobody got the answer, so that it closes as
+        interrupted and costs nothing. The other arguments are the columns of their names
+        (docs/ledger.md).
 
         Raises:
             LedgerError: the answer is not open.
@@ -304,7 +308,14 @@ class Ledger:
                 "cost_pico": cost,
                 "notes": noted,
             }
-            self._put(Rank.CLOSE_ANSWER, values, f"closing of answer {request_id}")
+            label = f"closing of answer {request_id}"
+            closing = sql.operation(Rank.CLOSE_ANSWER, values, label)
+            if beside is None:
+                self.store.writer.put(closing)
+            else:
+                unused = {"status": "interrupted", "cost_pico": 0}
+                instead = sql.operation(Rank.CLOSE_ANSWER, {**values, **unused}, label)
+                self.store.writer.put(beside, replace(closing, needs=beside, otherwise=instead))
             del self._open[request_id]
         return cost
 
