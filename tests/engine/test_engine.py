@@ -83,13 +83,28 @@ def test_an_answer_is_started_then_output_then_finished_once(words):
     engine = _engine(words)
     assert engine.submit(_submit()) == []
     events = list(itertools.chain.from_iterable(engine.step() for _ in range(6)))
-    assert events[0] == Started("one", 3, 0)
+    # The clock tells a second more each time it is asked.
+    assert events[0] == Started("one", 3, 0, waited_seconds=3, prefill_seconds=2, prefill_steps=1)
     assert [_tokens(event) for event in events[1:-1]] == [[13], [14], [15], [16], [17]]
     assert events[-1] == Finished(
-        id="one", reason="max_tokens", prompt_tokens=3, reused_tokens=0, output_tokens=5
+        id="one", reason="max_tokens", prompt_tokens=3, reused_tokens=0, output_tokens=5, steps=5
     )
     assert not engine.busy
     assert engine.stats().free_blocks == engine.stats().blocks
+
+
+def test_a_prompt_of_several_steps_says_how_many_and_how_long_it_waited(words):
+    engine = _engine(words, CountingModel(window=4_096))
+    engine.submit(_submit(prompt=[100] * 600, max_tokens=2))
+    events: list[FromEngine] = []
+    while engine.busy:
+        events += engine.step()
+    started = events[0]
+    assert isinstance(started, Started)
+    assert started.prefill_steps == 3  # of 256 tokens at most
+    assert started.waited_seconds > 0
+    assert started.prefill_seconds > started.prefill_steps
+    assert _finished(events[-1]).steps == 4
 
 
 def test_the_end_token_ends_the_turn_and_is_counted(words):

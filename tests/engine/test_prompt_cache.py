@@ -113,7 +113,12 @@ def test_a_prompt_alone_warms_the_cache_and_says_nothing(engine):
     assert usage(warmed) == (0, 0, 96, 0)
     assert warmed.tokens == []
     assert warmed.end == Finished(
-        id="one", reason="max_tokens", prompt_tokens=102, reused_tokens=0, output_tokens=0
+        id="one",
+        reason="max_tokens",
+        prompt_tokens=102,
+        reused_tokens=0,
+        output_tokens=0,
+        steps=1,
     )
     assert usage(ask(engine, cached())) == (96, 96, 0, 0)
     assert usage(ask(engine, cached(), max_tokens=0)) == (96, 96, 0, 0)

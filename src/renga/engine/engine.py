@@ -101,6 +101,7 @@ class Engine:
             request = self._request(message)
         except GrammarError as error:
             return [_failed(message, str(error), "grammar")]
+        request.arrived = self._clock()
         refusal = self._scheduler.submit(request)
         self._requests[request.id] = request
         if isinstance(request, Scoring):
@@ -225,6 +226,10 @@ class Engine:
         """Compute the pieces and let every sequence take what came out; the model's seconds."""
         batch = gather(pieces, apart=self._apart)
         begun = self._clock()
+        for piece in pieces:
+            piece.sequence.steps += 1
+            if piece.sequence.begun is None:
+                piece.sequence.begun = begun
         logits = self._model.forward(batch)
         seconds = self._clock() - begun
         self._model_seconds += seconds
@@ -270,7 +275,10 @@ class Engine:
         request.started = True
         self._prompt_tokens += request.prompt_length
         self._reused_tokens += request.reused
-        events.append(Started(request.id, request.prompt_length, request.reused, *cached))
+        now = self._clock()
+        begun = now if request.begun is None else request.begun
+        times = (begun - request.arrived, now - begun, request.steps)
+        events.append(Started(request.id, request.prompt_length, request.reused, *cached, *times))
 
     def _finish(
         self, request: Request | Scoring, reason: Reason, error: str | None = None
@@ -288,6 +296,7 @@ class Engine:
             reused_tokens=request.reused,
             output_tokens=request.generated,
             thinking_tokens=request.thinking_tokens if isinstance(request, Request) else 0,
+            steps=request.steps,
             error=error,
         )
 

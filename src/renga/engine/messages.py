@@ -230,6 +230,11 @@ class Started(msgspec.Struct, tag="started"):
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    waited_seconds: float = 0.0
+    """From its arrival to its first step."""
+    prefill_seconds: float = 0.0
+    """From there to now, over so many steps:"""
+    prefill_steps: int = 0
 
 
 class Likely(msgspec.Struct, array_like=True):
@@ -278,6 +283,8 @@ class Finished(msgspec.Struct, tag="finished", kw_only=True):
     output_tokens: int
     thinking_tokens: int = 0
     """Of those, the ones of outputs that were thinking."""
+    steps: int = 0
+    """Steps that computed something of it, those of its prompt included."""
     error: str | None = None
 
 

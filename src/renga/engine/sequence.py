@@ -43,6 +43,12 @@ class Sequence:
     """Which of its workspace's tracks it waits in."""
     awaits: bytes = b""
     """The block that it last waited for while another computed it."""
+    arrived: float = 0.0
+    """When it came, in the engine's seconds."""
+    begun: float | None = None
+    """When its first step began."""
+    steps: int = 0
+    """Steps that computed something of it."""
 
     def __post_init__(self) -> None:
         self.prompt_length = len(self.tokens)
