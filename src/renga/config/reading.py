@@ -22,6 +22,7 @@ from renga.config import rules
 from renga.config.tables import (
     TIER_NAMES,
     BackendConfig,
+    BatchesConfig,
     BreakerConfig,
     Config,
     FilesConfig,
@@ -54,6 +55,7 @@ PLAIN: dict[str, type] = {
     "media": MediaConfig,
     "store": StoreConfig,
     "files": FilesConfig,
+    "batches": BatchesConfig,
     "retry": RetryConfig,
     "breaker": BreakerConfig,
     "response_cache": ResponseCacheConfig,

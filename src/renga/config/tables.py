@@ -44,6 +44,9 @@ class ServerConfig:
     strict: bool = _setting(
         False, "whether betas that are not known are a 400, and fields beside them too"
     )
+    public_url: str = _setting(
+        "", "where clients reach it, for addresses in answers; empty: as they ask for it"
+    )
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,26 @@ class FilesConfig:
 
 
 @dataclass(frozen=True)
+class BatchesConfig:
+    """The table [batches]: Message Batches."""
+
+    enabled: bool = _setting(True, "whether batches are taken")
+    work: bool = _setting(True, "whether this server works on the batches of its database")
+    in_flight: int = _setting(
+        0, "requests of batches under way for a tier; 0 by what its backends run at once", least=0
+    )
+    tries: int = _setting(
+        5, "how often a backend may fail on a request before that is its result", least=1
+    )
+    expire_hours: float = _setting(
+        24.0, "after how long what is not done of a batch expires", least=0.001
+    )
+    keep_days: float = _setting(
+        29.0, "how long after it was created a batch has results", least=0.001
+    )
+
+
+@dataclass(frozen=True)
 class MediaConfig:
     """The table [media]: images and documents."""
 
@@ -309,6 +332,7 @@ class Config:
     response_cache: ResponseCacheConfig = ResponseCacheConfig()
     store: StoreConfig = StoreConfig()
     files: FilesConfig = FilesConfig()
+    batches: BatchesConfig = BatchesConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     tiers: Mapping[str, TierConfig] = field(default_factory=dict)
@@ -332,6 +356,7 @@ def settings() -> list[tuple[str, str, str, str]]:
         ("store", StoreConfig),
         ("media", MediaConfig),
         ("files", FilesConfig),
+        ("batches", BatchesConfig),
         ("limits.default", LimitConfig),
         ("backends.NAME", BackendConfig),
         ("tiers.NAME", TierConfig),
