@@ -139,6 +139,7 @@ FOREIGN_IN = (
     "renga.http.openai",
     "renga.backends.openai",
     "renga.bench.peers.completions",
+    "renga.bench.upstream",
 )
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "manager", "handler", "common", "misc"}

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renga.bench.http import (
-    CHUNKS,
-    MESSAGE,
-    STREAM,
-    TOKENS,
-    Connection,
-    Target,
-    figures,
-    measure,
-)
+from renga.bench.calls import Connection, Target
+from renga.bench.http import CHUNKS, MESSAGE, STREAM, TOKENS, figures, measure
 from renga.bench.load import BenchError
 
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
@@ -70,7 +62,7 @@ def test_a_refusal_ends_the_measurement() -> None:
 
 
 def test_a_bar_is_held_or_not_by_the_median_of_the_rounds() -> None:
-    stub, ours = Target("stub", 0, 0), Target("renga", 0, 0)
+    stub, ours = Target("stub", (), 0), Target("renga", (), 0)
     for target in (stub, ours):
         for found in (target.rates, target.cpu_us, target.alone_ms, target.events):
             found.update({name: [1.0, 5000.0, 2.0] for name in ("message", "chat completion")})
@@ -90,5 +82,5 @@ def test_a_run_measures_every_workload() -> None:
     assert len(report.figures) == 10
     assert all(figure.renga >= 0 for figure in report.figures if "added" not in figure.name)
     assert told[-1] == "round 1 of 1"
-    assert MESSAGE.request.startswith(b"POST /v1/messages HTTP/1.1")
+    assert MESSAGE.request("k").startswith(b"POST /v1/messages HTTP/1.1")
     assert TOKENS == 500

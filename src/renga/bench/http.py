@@ -2,60 +2,31 @@
 
 Each server has one core and the load comes from another; rounds alternate, medians count. CPU time
 per call says what a core must spend whoever else uses the machine; rates and latencies are what a
-client sees and hold on idle cores. The client keeps its connections, sends ready bytes and parses
-no more than it must, so that it costs less than what it measures.
+client sees and hold on idle cores.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
-from renga.bench.load import BenchError
+from renga.bench.calls import CONNECTIONS, Target, Work, alone, free_port, together, wait_for
 from renga.http.server import run
 
 MESSAGES, CHAT = "/v1/messages", "/v1/chat/completions"
-CONNECTIONS = 16
-START_SECONDS = 60.0
-
 ADDED_MS, RATE, EVENTS = 1.0, 1_000, 20_000  # the bars
 
 TURNS = [{"role": "user", "content": "Hello, where is my order 48213? " * 8}]
 SYSTEM = "You are the support desk of a small shop. Be brief and friendly."
 TOKENS = 500  # of a streamed answer; a scripted token is four bytes
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is asked: a body, where it goes, and whether the answer is a stream."""
-
-    name: str
-    path: str
-    body: dict[str, Any]
-
-    @property
-    def request(self) -> bytes:
-        """The whole request as bytes."""
-        raw = json.dumps(self.body).encode()
-        head = (
-            f"POST {self.path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer bench\r\n"
-            "anthropic-version: 2023-06-01\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(raw)}\r\n\r\n"
-        )
-        return head.encode() + raw
 
 
 MESSAGE = Work(
@@ -77,158 +48,18 @@ STREAM = Work(
 CHUNKS = Work("chunks", CHAT, {**STREAM.body, "model": "opus"})
 
 
-@dataclass
-class Target:
-    """One server, and what was measured of it: per workload, one figure a round."""
-
-    name: str
-    pid: int
-    port: int
-    rates: dict[str, list[float]] = field(default_factory=dict)
-    cpu_us: dict[str, list[float]] = field(default_factory=dict)
-    alone_ms: dict[str, list[float]] = field(default_factory=dict)
-    events: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU time of the process so far."""
-        text = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
-        user, system = text.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-class Connection(asyncio.Protocol):
-    """One kept-alive connection: sends bytes, finds the end of what comes back, counts events."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self._transport: asyncio.WriteTransport | None = None
-        self._held = b""
-        self._left = -1  # bytes of the body to come; -1 before its head, -2 in a stream
-        self._done: asyncio.Future[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by its class
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail("the server closed the connection")
-
-    def _fail(self, why: str) -> None:
-        if self._done is not None and not self._done.done():
-            self._done.set_exception(BenchError(why))
-
-    def data_received(self, data: bytes) -> None:
-        if self._left == -1:
-            data = self._read_head(self._held + data)
-        if self._left == -2:
-            # What may be the end in parts is kept; no event's text has it.
-            self.events += (self._held[-1:] + data).count(b"\n\n")
-            self._held = (self._held + data)[-7:]
-            if self._held.endswith(b"\r\n0\r\n\r\n"):
-                self._finish()
-        elif self._left >= 0:
-            self._left -= len(data)
-            if self._left <= 0:
-                self._finish()
-
-    def _read_head(self, data: bytes) -> bytes:
-        head, end, body = data.partition(b"\r\n\r\n")
-        self._held = b"" if end else data
-        if not end:
-            return b""
-        if not head.startswith(b"HTTP/1.1 200"):
-            self._fail(f"the server refused: {(head + end + body).decode()[:500]}")
-        size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        self._left = int(size) if size else -2
-        return body
-
-    def _finish(self) -> None:
-        self._left, self._held = -1, b""
-        if self._done is not None and not self._done.done():
-            self._done.set_result(None)
-
-    async def call(self, request: bytes) -> None:
-        """One request and its whole answer."""
-        assert self._transport is not None
-        self._done = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        await self._done
-
-    def close(self) -> None:
-        """Close it."""
-        if self._transport is not None:
-            self._transport.close()
-
-
-async def connect(port: int) -> Connection:
-    """A connection to `port` on this machine."""
-    _, connection = await asyncio.get_running_loop().create_connection(
-        Connection, "127.0.0.1", port
-    )
-    return connection
-
-
-async def together(target: Target, work: Work, calls: int) -> None:
-    """`calls` over CONNECTIONS at once: rate, CPU time of a call, streamed events a second."""
-    connections = [await connect(target.port) for _ in range(CONNECTIONS)]
-    request, each = work.request, max(1, calls // CONNECTIONS)
-
-    async def repeat(connection: Connection) -> None:
-        for _ in range(each):
-            await connection.call(request)
-
-    await asyncio.gather(*(connection.call(request) for connection in connections))
-    for connection in connections:
-        connection.events = 0
-    cpu, begin = target.cpu_seconds, time.perf_counter()
-    await asyncio.gather(*map(repeat, connections))
-    seconds, made = time.perf_counter() - begin, each * CONNECTIONS
-    cpu = target.cpu_seconds - cpu
-    target.rates.setdefault(work.name, []).append(made / seconds)
-    target.cpu_us.setdefault(work.name, []).append(cpu / made * 1e6)
-    events = sum(connection.events for connection in connections)
-    target.events.setdefault(work.name, []).append(events / seconds)
-    for connection in connections:
-        connection.close()
-
-
-async def alone(target: Target, work: Work, calls: int) -> None:
-    """`calls` after one another: the median time of one."""
-    connection, request, times = await connect(target.port), work.request, []
-    await connection.call(request)
-    for _ in range(calls):
-        begin = time.perf_counter()
-        await connection.call(request)
-        times.append((time.perf_counter() - begin) * 1000)
-    target.alone_ms.setdefault(work.name, []).append(statistics.median(times))
-    connection.close()
-
-
 @contextmanager
 def started(which: str, core: int, home: Path) -> Iterator[Target]:
     """A server of `renga.bench.servers` pinned to `core`, from when it listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "renga.bench.servers", which, str(port), str(core), str(home)]
     process = subprocess.Popen(command)
     try:
-        _await(port, process, which)
-        yield Target(which, process.pid, port)
+        wait_for(port, process, which)
+        yield Target(which, (process.pid,), port)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-
-
-def _await(port: int, process: subprocess.Popen[bytes], which: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError(f"the server '{which}' did not start")
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

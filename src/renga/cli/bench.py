@@ -1,5 +1,5 @@
 """`renga bench`: measurements of what runs here. `engine` is the inference engine beside its peers,
-`http` (in `renga.cli.bench_http`) the API without a model.
+`http` and `gateway` (in files of their own) the API without a model.
 
 It checks every option before anything is loaded, and shows what `renga.bench` measured.
 """
@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from renga.cli import bench_http
+from renga.cli import bench_gateway, bench_http
 from renga.cli.options import ConfigOption
 from renga.cli.screen import whisper
 from renga.config import load_config
@@ -36,6 +36,7 @@ def build() -> typer.Typer:
     group = typer.Typer(help="Measure what runs here.", no_args_is_help=True)
     group.command(name="engine")(run)
     group.command(name="http")(bench_http.run)
+    group.command(name="gateway")(bench_gateway.run)
     return group
 
 
