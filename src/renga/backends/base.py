@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from renga.caching import is_marked
+from renga.conversation import is_prefilled
 from renga.errors import InvalidRequest
 from renga.events import Event
 from renga.prices import Service, Tokens
 from renga.types import (
     AnyBlockParam,
+    AnyChoice,
     AnyResultParam,
     ContentSource,
     DocumentParam,
@@ -24,17 +26,23 @@ from renga.types import (
     ImageParam,
     Likelihood,
     MessagesRequest,
+    NamedChoice,
     Prompt,
     ScoreRequest,
     SearchResultParam,
     ServerToolUseParam,
     TextParam,
     ThinkingAdaptive,
+    ThinkingEnabled,
     ToolResultParam,
     ToolSearchResultParam,
     ToolUseParam,
     TunedRequest,
 )
+from renga.watching.traces import NO_TRACE, Trace
+
+ALL_FORMS: Final = frozenset({"json_schema", "json_object", "regex", "choice"})
+Ignorable = Literal["seed", "temperature", "thinking.budget_tokens", "top_k", "top_p"]
 
 _CALLS = (ToolUseParam, ToolResultParam, ServerToolUseParam, ToolSearchResultParam)
 
@@ -45,7 +53,10 @@ class Capabilities:
 
     `thinking` are the types it takes, `efforts` the levels between which it makes a difference.
     `images` is whether it takes images, `documents` whether it reads documents and search results;
-    `transcribes`, that it is told the text of images instead.
+    `transcribes`, that it is told the text of images instead. `forms` are the types of
+    `output_config.format` that it can be held to, where it can be at all; `forced_calls`, whether it
+    can be made to call a tool; `prefill`, whether it goes on from a begun answer. `ignores` are
+    fields that it takes without effect. `counts` is how it tells the size of a prompt.
     """
 
     window: int
@@ -62,6 +73,11 @@ class Capabilities:
     images: bool = False
     documents: bool = False
     transcribes: bool = False
+    forms: frozenset[str] = ALL_FORMS
+    forced_calls: bool = True
+    prefill: bool = True
+    ignores: frozenset[Ignorable] = frozenset()
+    counts: Literal["exact", "estimated"] = "exact"
 
     def missing_for(self, request: Prompt) -> str | None:
         """Path of the first field of `request` that this backend cannot honour, or None."""
@@ -77,17 +93,26 @@ class Capabilities:
             told = isinstance(request, TunedRequest) and request.logprobs is not None
             if told and not self.logprobs:
                 return "logprobs"
+        if missing is None and not self.prefill and is_prefilled(request):
+            return f"messages.{len(request.messages) - 1}"
         return missing
 
     def _missing_in_prompt(self, request: Prompt) -> str | None:
         config, thinking = request.output_config, request.thinking
         wanted: dict[str, tuple[object, bool]] = {
-            "output_config.format": (config and config.format, self.structured_output),
+            "output_config.format": (
+                config and config.format,
+                self.structured_output and _form_of(request) in self.forms,
+            ),
             "output_config.effort": (
                 config and config.effort,
                 config is not None and config.effort in self.efforts,
             ),
             "tools": (request.tools, self.tools),
+            "tool_choice": (
+                isinstance(request.tool_choice, AnyChoice | NamedChoice),
+                self.forced_calls,
+            ),
             "thinking.type": (thinking, thinking is not None and thinking.type in self.thinking),
         }
         return next((path for path, (asked, can) in wanted.items() if asked and not can), None)
@@ -120,8 +145,21 @@ class Capabilities:
             "output_config.effort": config is not None
             and config.effort is not None
             and not isinstance(request.thinking, ThinkingAdaptive),
+            **{field: _asks_for(request, field) for field in sorted(self.ignores)},
         }
         return tuple(field for field, found in without.items() if found)
+
+
+def _form_of(request: Prompt) -> str | None:
+    config = request.output_config
+    return config.format.type if config is not None and config.format is not None else None
+
+
+def _asks_for(request: Prompt, field: Ignorable) -> bool:
+    """Whether `request` has a value in `field`."""
+    if field == "thinking.budget_tokens":
+        return isinstance(request.thinking, ThinkingEnabled)
+    return getattr(request, field, None) is not None
 
 
 def _blocks(request: Prompt) -> Iterator[tuple[str, AnyBlockParam | AnyResultParam]]:
@@ -151,7 +189,8 @@ class Attempt:
 
     None means not known yet, which is not 0. The first four are disjoint and add up to the prompt.
     `reused` is the part of `input` that was read from KV blocks without a cache breakpoint; it is
-    billed as input. `thinking` is the part of `output` that was thinking, billed as output.
+    billed as input. `thinking` is the part of `output` that was thinking, billed as output. `trace`
+    is the attempt's span: what goes on in a backend stands below it.
     """
 
     request_id: str
@@ -165,6 +204,7 @@ class Attempt:
     output: int = 0
     reused: int = 0
     thinking: int = 0
+    trace: Trace = NO_TRACE
 
     def see(self, event: Event) -> None:
         """Take the counts that the wire's own events carry; they are the truth that is billed."""
@@ -180,6 +220,8 @@ class Attempt:
                 self.thinking = event.usage.output_tokens_details.thinking_tokens
             if event.usage.input_tokens is not None:
                 self.input = event.usage.input_tokens
+            if event.usage.cache_read_input_tokens is not None:
+                self.cache_read = event.usage.cache_read_input_tokens
 
     def tokens(self) -> Tokens:
         """What the ledger books; an attempt that ended before its prompt was counted used none."""

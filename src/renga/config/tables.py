@@ -188,6 +188,12 @@ class BackendConfig:
     quirks: str = _setting(
         "auto", "openai: which server it is, where its words differ from others'", of="remote"
     )
+    has: tuple[str, ...] = _setting(
+        (), "abilities that it has though nothing tells of them, such as `images`", of="remote"
+    )
+    lacks: tuple[str, ...] = _setting(
+        (), "abilities that it or its model lacks, such as `tools` or `thinking`", of="remote"
+    )
     cost_per_hour: float = _setting(
         0.0, "what the hardware under it costs in dollars an hour, beside the list price", least=0
     )
