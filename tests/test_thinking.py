@@ -21,6 +21,7 @@ from renga.events import (
     MessageDelta,
     MessageStart,
     MessageStop,
+    SignatureDelta,
     TextDelta,
     ThinkingDelta,
     fold,
@@ -216,7 +217,7 @@ def test_what_stood_elsewhere_is_left_out() -> None:
     assert read(ask(QUESTION, said_before, message)) == [""]
 
 
-@pytest.mark.parametrize("signature", ["", "EqQBCkYIBxgCKkAx", "rg2.AAAA"])
+@pytest.mark.parametrize("signature", ["", "EqQBCkYIBxgCKkAx", "rg3.AAAA"])
 def test_foreign_thinking_is_left_out(signature: str) -> None:
     block = {"type": "thinking", "thinking": "I am Claude.", "signature": signature}
     redacted = {"type": "redacted_thinking", "data": "EmwKAhgBEgy3va3p"}
@@ -225,6 +226,41 @@ def test_foreign_thinking_is_left_out(signature: str) -> None:
     assert read(request) == [""]
     kept = opened(request, SIGNER, "renga-haiku-1").messages[1].content[1]
     assert isinstance(kept, RedactedThinkingParam)
+
+
+def with_origin(events: list[Event], signature: str) -> list[Event]:
+    """The events of a backend that signs thinking itself."""
+    signed_: list[Event] = []
+    for event in events:
+        if isinstance(event, BlockStop) and event.index == 0:
+            delta = SignatureDelta(signature=signature)
+            signed_.append(BlockDelta(index=0, delta=delta))
+        signed_.append(event)
+    return signed_
+
+
+@pytest.mark.parametrize("thinking", [ADAPTIVE, {**ADAPTIVE, "display": "omitted"}, None])
+def test_what_a_backend_signed_its_thinking_with_comes_back_to_it_and_is_shown_to_nobody(
+    thinking: Any,
+) -> None:
+    request = ask(thinking=thinking)
+    events = with_origin(answer(("thinking", "17 and 25"), ("text", "42")), "there:Eo4B+/=")
+    out = sign(request, events)
+    signatures = [
+        event.delta.signature
+        for event in out
+        if isinstance(event, BlockDelta) and isinstance(event.delta, SignatureDelta)
+    ]
+    assert len(signatures) == 1
+    assert "there" not in signatures[0]
+    content = fold(out).model_dump(mode="json")["content"]
+    assistant = {"role": "assistant", "content": content}
+    back = opened(ask(QUESTION, assistant, QUESTION), SIGNER, "renga-haiku-1")
+    assert back.messages[1].content[0] == ThinkingParam(
+        thinking="17 and 25", signature="there:Eo4B+/="
+    )
+    elsewhere = opened(ask(QUESTION, assistant, QUESTION), SIGNER, "renga-opus-1")
+    assert elsewhere.messages[1].content[0] == ThinkingParam(thinking="", signature="")
 
 
 def test_a_prompt_without_thinking_is_the_same_object() -> None:

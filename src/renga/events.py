@@ -26,6 +26,7 @@ from renga.types import (
     Message,
     OutputDetails,
     RedactedThinkingBlock,
+    RefusalDetails,
     ServerToolUseBlock,
     StopReason,
     TextBlock,
@@ -140,7 +141,7 @@ class Ending(Wire):
 
     stop_reason: StopReason
     stop_sequence: str | None = None
-    stop_details: None = None
+    stop_details: RefusalDetails | None = None
     container: None = None
 
 
@@ -340,6 +341,7 @@ class Fold:
         if self._ending is not None:
             changes["stop_reason"] = self._ending.delta.stop_reason
             changes["stop_sequence"] = self._ending.delta.stop_sequence
+            changes["stop_details"] = self._ending.delta.stop_details
             changes["usage"] = final_usage(self._start.usage, self._ending.usage)
             edits = self._ending.context_management
             changes["context_management"] = edits or self._start.context_management

@@ -1,9 +1,10 @@
 """Thinking on its way out and back: signed blocks, and what is read of those that come back.
 
-Owns four rules: a block of thinking leaves with a signature, once, last, and without its text where
+Owns five rules: a block of thinking leaves with a signature, once, last, and without its text where
 the caller wants none; what comes back changed in the latest assistant turn is refused in the API's
-words; what is not ours, or stood elsewhere, is left out without a word; and the text of a block
-that was not shown is the one in its signature, whatever its caller wrote into it. It knows no
+words; what is not ours, or stood elsewhere, is left out without a word; the text of a block that
+was not shown is the one in its signature, whatever its caller wrote into it; and what a backend
+signed its thinking with travels in ours, and comes back to the backends as it was. It knows no
 models and no keys.
 
 A block that is left out keeps its place with no text in it, so that what a message about another
@@ -171,45 +172,78 @@ def _read(
         checked = signer.check(block.thinking, block.signature, place.digest)
         if checked.verdict == "tampered" and strict:
             raise InvalidRequest(f"{path}.content.{j}: {CANNOT_BE_MODIFIED}")
-        kept = checked.thinking if checked.verdict == "ours" else ""
-        yield block.model_copy(update={"thinking": kept})
+        # Both are "" where the block is not ours.
+        read = {"thinking": checked.thinking, "signature": checked.origin}
+        yield block.model_copy(update=read)
 
 
 # --- out ------------------------------------------------------------------------------------------
 
 
-def signed(
+async def signed(
     events: AsyncIterator[Event], prompt: Prompt, signer: Signer, model: str
 ) -> AsyncIterator[Event]:
     """The events of the answer to `prompt` (as its caller sent it), its thinking signed.
 
-    Closing this closes the source. An answer without thinking passes as it is.
+    Closing this closes the source. Where no thinking was asked for there is none, but for models
+    elsewhere that think unasked, and begin with it.
     """
-    if not isinstance(prompt.thinking, ThinkingEnabled | ThinkingAdaptive):
-        return events
-    return _signed(events, prompt, signer, model)
-
-
-async def _signed(
-    events: AsyncIterator[Event], prompt: Prompt, signer: Signer, model: str
-) -> AsyncIterator[Event]:
-    thinking = prompt.thinking
-    shown = not (
-        isinstance(thinking, ThinkingEnabled | ThinkingAdaptive) and thinking.display == "omitted"
-    )
-    place, folding = Place(model), Fold()
-    for message in prompt.messages:
-        place.see(message)
+    asked = isinstance(prompt.thinking, ThinkingEnabled | ThinkingAdaptive)
+    signing = _Signing(prompt, signer, model) if asked else None
+    start: Event | None = None
     async with aclosing(events) as source:  # type: ignore[type-var]
         async for event in source:
-            folding.see(event)
-            if isinstance(event, BlockStop):
-                block = folding.message().content[-1]
-                place.see_block(block)
-                if isinstance(block, ThinkingBlock):
-                    signature = signer.sign(block.thinking, place.digest, shown=shown)
-                    delta = SignatureDelta(signature=signature)
-                    yield BlockDelta(index=event.index, delta=delta)
-            hidden = isinstance(event, BlockDelta) and isinstance(event.delta, ThinkingDelta)
-            if shown or not hidden:
-                yield event
+            if signing is None and _thinks_unasked(event):
+                signing = _Signing(prompt, signer, model)
+                signing.fold(start)
+            if signing is not None:
+                for written in signing.see(event):
+                    yield written
+                continue
+            if event.type == "message_start":
+                start = event
+            yield event
+
+
+def _thinks_unasked(event: Event) -> bool:
+    """Whether an answer begins with thinking here."""
+    return (
+        event.type == "content_block_start"
+        and event.index == 0
+        and event.content_block.type == "thinking"
+    )
+
+
+class _Signing:
+    """One answer on its way out, folded as far as it is needed to know where a thought stands."""
+
+    def __init__(self, prompt: Prompt, signer: Signer, model: str) -> None:
+        asked = prompt.thinking
+        self._shown = not (
+            isinstance(asked, ThinkingEnabled | ThinkingAdaptive) and asked.display == "omitted"
+        )
+        self._signer = signer
+        self._place, self._folding = Place(model), Fold()
+        for message in prompt.messages:
+            self._place.see(message)
+
+    def fold(self, event: Event | None) -> None:
+        """Take an event that is on its way already."""
+        if event is not None:
+            self._folding.see(event)
+
+    def see(self, event: Event) -> Iterator[Event]:
+        """What goes out for an event: not the signature of its origin, which ours carries."""
+        self._folding.see(event)
+        if isinstance(event, BlockStop):
+            block = self._folding.message().content[-1]
+            self._place.see_block(block)
+            if isinstance(block, ThinkingBlock):
+                signature = self._signer.sign(
+                    block.thinking, self._place.digest, shown=self._shown, origin=block.signature
+                )
+                yield BlockDelta(index=event.index, delta=SignatureDelta(signature=signature))
+        delta = event.delta if isinstance(event, BlockDelta) else None
+        hidden = not self._shown and isinstance(delta, ThinkingDelta)
+        if not hidden and not isinstance(delta, SignatureDelta):
+            yield event

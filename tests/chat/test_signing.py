@@ -30,6 +30,22 @@ def test_what_was_signed_is_ours_where_it_stood(text: str, place: bytes, shown: 
 
 
 @settings(deadline=None)
+@given(texts, st.text(min_size=1, max_size=200), st.booleans(), st.integers(min_value=0))
+def test_what_an_origin_signed_comes_back_and_no_bit_of_it_changes_unseen(
+    text: str, origin: str, shown: bool, at: int
+) -> None:
+    signature = SIGNER.sign(text, b"here", shown=shown, origin=origin)
+    assert SIGNER.check(text, signature, b"here") == Checked("ours", text, origin)
+    assert SIGNER.check(text, signature, b"there") == FOREIGN
+    blob = bytearray(base64.urlsafe_b64decode(signature[4:] + "=" * (-len(signature[4:]) % 4)))
+    blob[at % len(blob)] ^= 1 << at % 8
+    changed = signature[:4] + base64.urlsafe_b64encode(blob).decode()
+    assert SIGNER.check(text, changed, b"here").verdict != "ours"
+    # Nor is one form of a signature taken for the other.
+    assert SIGNER.check(text, VERSION + signature[4:], b"here").verdict != "ours"
+
+
+@settings(deadline=None)
 @given(texts, texts)
 def test_a_changed_text_is_tampered_and_none_counts_where_it_was_not_shown(
     text: str, other: str

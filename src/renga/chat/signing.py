@@ -1,9 +1,10 @@
 """Signatures of thinking: that a block is what a model here wrote, and where it stood.
 
 Owns three rules: a signature says by itself which key made it, so that a key that is followed by a
-newer one goes on to be understood; what another server signed is foreign, not wrong; and text that
-a caller did not want to see travels in the signature. That is packed, not encrypted: its caller may
-see it by asking (docs/decisions/0012). It knows no blocks and no conversations.
+newer one goes on to be understood; what another server signed is foreign, not wrong; text that a
+caller did not want to see travels in the signature; and so does what the origin of a text signed it
+with, which gets that back as it was. Text is packed, not encrypted: its caller may see it by asking
+(docs/decisions/0012). It knows no blocks and no conversations.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from renga.errors import SetupError
 
 KEY_FILE = "thinking.keys"
 VERSION = "rg1."
+CARRYING = "rg2."  # with the signature of an origin behind the MAC, and its length before it
 
 _NAME_BYTES, _PLACE_BYTES, _MAC_BYTES = 8, 16, 32
 _HEAD = _NAME_BYTES + _PLACE_BYTES + _MAC_BYTES
+_LENGTH_BYTES = 4
 _SECRET_BYTES = 32
 _LINE = re.compile(r"[0-9a-f]{64}")
 
@@ -35,10 +38,14 @@ Verdict = Literal["ours", "tampered", "foreign"]
 
 @dataclass(frozen=True)
 class Checked:
-    """What a signature says of a block; `thinking` is its text where it is `ours`."""
+    """What a signature says of a block.
+
+    Where it is `ours`, `thinking` is its text and `origin` what was carried in the signature.
+    """
 
     verdict: Verdict
     thinking: str = ""
+    origin: str = ""
 
 
 class Signer:
@@ -67,21 +74,24 @@ class Signer:
             raise SetupError(f"key file {file}: accepted: lines of 64 hexadecimal digits", _HINT)
         return cls([bytes.fromhex(line) for line in lines])
 
-    def sign(self, thinking: str, place: bytes, *, shown: bool) -> str:
+    def sign(self, thinking: str, place: bytes, *, shown: bool, origin: str = "") -> str:
         """The signature of a text at a place; it carries the text where that is not shown.
 
-        `place` is any digest of where the block stands.
+        `place` is any digest of where the block stands, `origin` what is to be carried with it.
         """
         hidden = b"" if shown else zlib.compress(_raw(thinking), 9)
-        stands = _short(place)
-        blob = self._newest + stands + self._mac(self._newest, stands, thinking, hidden) + hidden
-        return VERSION + base64.urlsafe_b64encode(blob).decode().rstrip("=")
+        stands, carried = _short(place), _raw(origin)
+        mac = self._mac(self._newest, stands, thinking, hidden, carried)
+        length = len(carried).to_bytes(_LENGTH_BYTES, "big") if origin else b""
+        blob = self._newest + stands + mac + length + carried + hidden
+        version = CARRYING if origin else VERSION
+        return version + base64.urlsafe_b64encode(blob).decode().rstrip("=")
 
     def check(self, thinking: str, signature: str, place: bytes) -> Checked:
         """Whether a block came from here, unchanged, and stands where it stood."""
-        if not signature.startswith(VERSION):
+        version, encoded = signature[: len(VERSION)], signature[len(VERSION) :]
+        if version not in (VERSION, CARRYING):
             return Checked("foreign")
-        encoded = signature.removeprefix(VERSION)
         try:
             blob = base64.b64decode(encoded + "=" * (-len(encoded) % 4), "-_", validate=True)
         except ValueError:
@@ -91,18 +101,31 @@ class Signer:
         name, rest = blob[:_NAME_BYTES], blob[_NAME_BYTES:]
         stood, rest = rest[:_PLACE_BYTES], rest[_PLACE_BYTES:]
         mac, hidden = rest[:_MAC_BYTES], rest[_MAC_BYTES:]
+        carried = b""
+        if version == CARRYING:
+            length = int.from_bytes(hidden[:_LENGTH_BYTES], "big")
+            hidden = hidden[_LENGTH_BYTES:]
+            carried, hidden = hidden[:length], hidden[length:]
+            if not length or len(carried) != length:
+                return Checked("tampered")
         if name not in self._secrets:
             return Checked("foreign")
-        if not hmac.compare_digest(mac, self._mac(name, stood, thinking, hidden)):
+        if not hmac.compare_digest(mac, self._mac(name, stood, thinking, hidden, carried)):
             return Checked("tampered")
         if stood != _short(place):
             return Checked("foreign")
-        return Checked("ours", _unpacked(hidden) if hidden else thinking)
+        read = _unpacked(hidden) if hidden else thinking
+        return Checked("ours", read, carried.decode("utf-8", "surrogatepass"))
 
-    def _mac(self, name: bytes, place: bytes, thinking: str, hidden: bytes) -> bytes:
+    def _mac(
+        self, name: bytes, place: bytes, thinking: str, hidden: bytes, carried: bytes
+    ) -> bytes:
         """Over the text where it is shown, over what it is packed into where it is not."""
         said = b"omitted" + place + hidden if hidden else b"shown" + place + _raw(thinking)
-        return hmac.digest(self._secrets[name], VERSION.encode() + said, "sha256")
+        version = VERSION.encode()
+        if carried:
+            version = CARRYING.encode() + len(carried).to_bytes(_LENGTH_BYTES, "big") + carried
+        return hmac.digest(self._secrets[name], version + said, "sha256")
 
 
 _HINT = "move it away: a new one is made, and thinking that was signed before counts as foreign"

@@ -196,6 +196,14 @@ class AppliedEdits(Wire):
     ] = Field(default_factory=list)
 
 
+class RefusalDetails(Wire):
+    """Why another server's model refused."""
+
+    type: Literal["refusal"] = "refusal"
+    category: str | None = None
+    explanation: str | None = None
+
+
 class Message(Wire):
     """A whole answer; always made by folding events."""
 
@@ -206,7 +214,7 @@ class Message(Wire):
     content: list[ContentBlock]
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
-    stop_details: None = None
+    stop_details: RefusalDetails | None = None
     container: None = None
     diagnostics: Diagnostics | None = None
     context_management: AppliedEdits | None = Field(default=None, exclude_if=absent)
