@@ -39,7 +39,10 @@ LAYERS: list[list[str]] = [
     ["renga.chat"],
     ["renga.models"],
     ["renga.keys", "renga.ledger", "renga.files"],
+    ["renga.watching"],
+    ["renga.costs"],
     ["renga.caller", "renga.store"],
+    ["renga.watching.traces"],
     ["renga.prices", "renga.ids"],
     ["renga.engine.messages"],
     ["renga.config", "renga.machine"],
@@ -129,6 +132,7 @@ HIDDEN_IN: dict[str, str] = {
     "renga.llamacpp.process": "the library is an extra's",
     "renga.media.rendering": "images are decoded by an extra",
     "renga.media.recognition": "letters are recognized by an extra",
+    "renga.watching.watch": "traces are sent by an extra",
     "renga.cli": "a command loads only what it needs, so that `renga --help` is instant",
 }
 

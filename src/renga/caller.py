@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from renga.prices import NO_TOKENS, Service, Tokens
+from renga.watching.traces import NO_TRACE, Trace
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Receipt:
 class Caller:
     """One request's origin: the workspace that isolates it, the key that sent it, its id.
 
-    `layer` names the layer that asks, where it is not the caller's own request as it came.
+    `layer` names the layer that asks, where it is not the caller's own request as it came; `trace`
+    is the span that the work belongs to.
     """
 
     workspace: str
@@ -58,3 +60,4 @@ class Caller:
     service: Service = "standard"
     layer: str | None = None
     receipt: Receipt = field(default_factory=Receipt)
+    trace: Trace = NO_TRACE

@@ -29,6 +29,7 @@ from renga.prices import NO_TOKENS, Price, dollars
 from renga.routing import Route, Router
 from renga.toolkit.expansion import expanded
 from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount, Usage
+from renga.watching.watch import Watch
 
 IN_LOOP = 1_000  # blocks of a request, up to which its rules take less than a step of a model
 Clock = Callable[[], float]
@@ -43,7 +44,7 @@ class Gateway:
     Without a `signer`, what is signed here is understood only here.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the parts of the path
         self,
         *,
         router: Router,
@@ -53,6 +54,7 @@ class Gateway:
         ids: Ids,
         signer: Signer | None = None,
         layers: Sequence[Layer] = (),
+        watch: Watch | None = None,
     ) -> None:
         self._router = router
         self._ledger = ledger
@@ -60,6 +62,7 @@ class Gateway:
         self._clock = clock
         self._ids = ids
         self._signer = signer or Signer.temporary()
+        self._watch = watch or Watch()
         self._comparisons = Comparisons()
         self._ways = Ways(self._attempt, self._count, self._window, self._score)
         for layer in reversed(layers):
@@ -74,7 +77,7 @@ class Gateway:
         """
         read = await self._understood(request)
         with self._answering(request, caller, beside) as closing:
-            answer = self._ways.stream(read, caller)
+            answer = self._ways.stream(read, closing.caller)
             answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
             order = Order()
             async with aclosing(answer) as events:  # type: ignore[type-var]
@@ -92,8 +95,8 @@ class Gateway:
         name.
         """
         read = await self._understood(request)
-        with self._answering(request, caller):
-            return await self._ways.score(read, caller)
+        with self._answering(request, caller) as closing:
+            return await self._ways.score(read, closing.caller)
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> TokenCount:
         """Size of the prompt in the tokens of the backend that would serve it."""
@@ -148,17 +151,20 @@ class Gateway:
     ) -> Iterator[_Closing]:
         """The row of an answer, open from here to the end of the block, however that comes."""
         self._open(request, caller, self._router.route(request))
-        closing = _Closing(self._clock)
-        try:
-            yield closing
-            closing.status = "ok"
-        except BaseException as error:
-            closing.failed(error)
-            if isinstance(error, RengaError) and error.status < 500 and not caller.receipt.attempts:
-                closing.status = "refused"  # by a layer, before any backend was asked
-            raise
-        finally:
-            self._close(caller, closing, beside)
+        with self._watch.answering(caller) as caller:
+            closing = _Closing(self._clock, caller)
+            try:
+                yield closing
+                closing.status = "ok"
+            except BaseException as error:
+                closing.failed(error)
+                refused = isinstance(error, RengaError) and error.status < 500
+                if refused and not caller.receipt.attempts:
+                    closing.status = "refused"  # by a layer, before any backend was asked
+                raise
+            finally:
+                cost = self._close(caller, closing, beside)
+                self._watch.answered(caller, request, closing, cost)
 
     @contextmanager
     def _attempting(
@@ -178,7 +184,9 @@ class Gateway:
             backend=backend.name,
             layer=caller.layer,
         )
-        closing = _Closing(self._clock)
+        closing = _Closing(self._clock, caller)
+        watched = self._watch.attempt(caller, backend.name, request)
+        attempt.trace = watched.trace
         try:
             yield backend, attempt, closing
             closing.status = "ok"
@@ -196,6 +204,7 @@ class Gateway:
                 error=closing.error,
                 cause=closing.cause,
                 first_token_at=closing.first_token_at,
+                own_cost_pico=self._watch.attempted(watched, tokens, closing),
             )
 
     def _open(self, request: Prompt, caller: Caller, route: Route) -> None:
@@ -213,7 +222,7 @@ class Gateway:
             received_at=self._clock(),
         )
 
-    def _close(self, caller: Caller, closing: _Closing, beside: Beside | None) -> None:
+    def _close(self, caller: Caller, closing: _Closing, beside: Beside | None) -> int | None:
         receipt = caller.receipt
         if caller.service == "batch" and closing.status != "ok":
             # Of a batch only what succeeded is charged: what did not is done again, or has no use.
@@ -231,6 +240,7 @@ class Gateway:
             beside=None if beside is None else beside(closing.status, closing.raised),
         )
         receipt.cost_usd = None if cost is None else dollars(cost)
+        return cost
 
     def _name(self, event: Event, request: MessagesRequest, caller: Caller) -> Event:
         """Our id, the tier's canonical name and the diagnostics on the message, whoever made it."""
@@ -254,8 +264,10 @@ class Gateway:
 class _Closing:
     """How a stream ended, for the ledger. What nobody finished was left: cancelled."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, caller: Caller) -> None:
         self._clock = clock
+        self.caller = caller
+        self.begun = clock()
         self.status: Status = "cancelled"
         self.stop_reason: str | None = None
         self.error: str | None = None
@@ -263,6 +275,10 @@ class _Closing:
         self.error_type: str | None = None
         self.first_token_at: float | None = None
         self.raised: BaseException | None = None
+
+    @property
+    def elapsed(self) -> float:
+        return self._clock() - self.begun
 
     def see(self, event: Event) -> None:
         if event.type == "content_block_delta" and self.first_token_at is None:

@@ -54,8 +54,8 @@ class Capabilities:
     `thinking` are the types it takes, `efforts` the levels between which it makes a difference.
     `images` is whether it takes images, `documents` whether it reads documents and search results;
     `transcribes`, that it is told the text of images instead. `forms` are the types of
-    `output_config.format` that it can be held to, where it can be at all; `forced_calls`, whether it
-    can be made to call a tool; `prefill`, whether it goes on from a begun answer. `ignores` are
+    `output_config.format` that it can be held to, where it can be at all; `forced_calls`, whether
+    it can be made to call a tool; `prefill`, whether it goes on from a begun answer. `ignores` are
     fields that it takes without effect. `counts` is how it tells the size of a prompt.
     """
 

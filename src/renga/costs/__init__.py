@@ -1,0 +1,1 @@
+"""Costs: what answers will cost, what they cost, and whether that adds up."""
