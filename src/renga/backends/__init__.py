@@ -20,6 +20,7 @@ BACKENDS: dict[str, str] = {
     "local": "renga.backends.local:LocalBackend",
     "llamacpp": "renga.backends.llamacpp:LlamacppBackend",
     "openvino_vlm": "renga.backends.seeing:SeeingBackend",
+    "openai": "renga.backends.openai:OpenaiBackend",
     "scripted": "renga.backends.scripted:ScriptedBackend",
 }
 

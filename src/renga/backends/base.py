@@ -190,7 +190,8 @@ class Attempt:
     None means not known yet, which is not 0. The first four are disjoint and add up to the prompt.
     `reused` is the part of `input` that was read from KV blocks without a cache breakpoint; it is
     billed as input. `thinking` is the part of `output` that was thinking, billed as output. `trace`
-    is the attempt's span: what goes on in a backend stands below it.
+    is the attempt's span: what goes on in a backend stands below it. `estimated` says that another
+    server did not tell all of its tokens, so that they were counted here.
     """
 
     request_id: str
@@ -205,6 +206,7 @@ class Attempt:
     reused: int = 0
     thinking: int = 0
     trace: Trace = NO_TRACE
+    estimated: bool = False
 
     def see(self, event: Event) -> None:
         """Take the counts that the wire's own events carry; they are the truth that is billed."""

@@ -150,6 +150,8 @@ class Reply:
         """The body as a JSON value. Raises a fault."""
         self._check_type("json")
         body = await self.body(MOST_BODY)
+        if not body:
+            raise self.fault("empty_stream")
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
@@ -158,7 +160,8 @@ class Reply:
     async def body(self, most: int = MOST_BODY) -> bytes:
         """The body. Raises a fault, also where it is larger than `most` bytes."""
         read = bytearray()
-        while data := await self._read():
+        by = self._client.ticks() + self._client.patience.idle
+        while data := await self._read(by if read else None):
             read += data
             if len(read) > most:
                 raise self.fault("malformed_json", f"more than {most:,} bytes")
@@ -168,26 +171,33 @@ class Reply:
         """The body as server-sent events, to its end. Raises a fault.
 
         One that is whole but for the empty line behind it is given; whoever reads it sees whether
-        it is whole.
+        it is whole. Bytes that make no line are silence.
         """
         self._check_type("event-stream")
-        parser, seen = Parser(), False
+        parser, seen, lines, by = Parser(), False, 0, None
+        ticks, idle = self._client.ticks, self._client.patience.idle
         try:
-            while data := await self._read():
+            while data := await self._read(by):
                 for event in parser.feed(data):
                     seen = True
                     yield event
+                if by is None or parser.lines > lines:
+                    lines, by = parser.lines, ticks() + idle
             last = parser.end()
         except TooLarge as error:
             raise self.fault("malformed_sse", str(error)) from error
         if last is not None:
             yield last
         elif not seen:
-            raise self.fault("empty_stream")
+            raise self.fault("malformed_sse" if parser.strange else "empty_stream")
 
     def fault(self, cause: Cause, words: str = "") -> RengaError:
         """The error for what is wrong with this reply."""
         return fault(cause, self._client.backend, words)
+
+    def leave(self) -> None:
+        """Want no more of the body: the connection is closed at once, which ends the work there."""
+        self._whole = True
 
     async def finish(self) -> None:
         """Read the end of a body whose last event was seen, so that its connection is kept."""
@@ -207,14 +217,14 @@ class Reply:
         if encoding.lower() != "identity":
             raise self.fault("wrong_content_type", f"{encoding[:100]}, which was not asked for")
 
-    async def _read(self) -> bytes:
-        """Some more of the body; b"" at its end."""
+    async def _read(self, by: float | None) -> bytes:
+        """Some more of the body, `by` a time if one is given; b"" at its end."""
         client = self._client
         content = self._response.content
-        left = self._ends - client.ticks()
-        wait = client.patience.idle if self._begun else client.patience.first
+        now = client.ticks()
+        until = min(self._ends, now + client.patience.first if by is None else by)
         try:
-            async with asyncio.timeout(max(0.0, min(wait, left))):
+            async with asyncio.timeout(max(0.0, until - now)):
                 data = await content.readany()
         except TimeoutError as error:
             raise self.fault("slow_trickle" if self._begun else "slow_first_byte") from error
