@@ -11,6 +11,7 @@ import asyncio
 import math
 import re
 import zlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import jiter
@@ -46,6 +47,24 @@ async def read_body(request: Request, limit: int) -> bytes:
         inline = len(raw) <= _INLINE
         raw = _unpack(raw, limit) if inline else await asyncio.to_thread(_unpack, raw, limit)
     return raw
+
+
+async def stream_body(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body piece by piece as it comes, unpacked. Arguments and errors as of `read_body`."""
+    packed = _encoding(request) == "gzip"
+    if _announced(request) > limit:
+        raise _too_large(limit)
+    unpacking = _Unpacking(limit)
+    size, more = 0, True
+    while more:
+        piece, more = await next_piece(request.receive)
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        for part in unpacking.feed(piece) if packed else (piece,):
+            yield part
+    if packed:
+        unpacking.end()
 
 
 def _encoding(request: Request) -> str:
@@ -120,6 +139,44 @@ def _unpack(packed: bytes, limit: int) -> bytes:
             raise _bad_gzip()
         packed = member.unused_data
     return b"".join(pieces)
+
+
+class _Unpacking:
+    """A gzip body as it comes: see `_unpack`, which has all of one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._members = 1
+        self._member = zlib.decompressobj(_GZIP)
+        self._fed = False
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """What `packed` unpacks to, in pieces."""
+        while packed:
+            if self._member.eof:
+                self._begin()
+            self._fed = True
+            try:
+                piece = self._member.decompress(packed, _INLINE)
+            except zlib.error as error:
+                raise _bad_gzip() from error
+            self._size += len(piece)
+            if self._size > self._limit:
+                raise _too_large(self._limit, unpacked=True)
+            yield piece
+            packed = self._member.unconsumed_tail or self._member.unused_data
+
+    def _begin(self) -> None:
+        if self._members == MOST_MEMBERS:
+            raise _bad_gzip(f"is in more than {MOST_MEMBERS} parts")
+        self._members += 1
+        self._member = zlib.decompressobj(_GZIP)
+
+    def end(self) -> None:
+        """Nothing follows. Raises InvalidRequest where the last part is not whole."""
+        if self._fed and not self._member.eof:
+            raise _bad_gzip()
 
 
 def _bad_gzip(what: str = "is not whole, valid gzip data") -> InvalidRequest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -154,7 +154,13 @@ def understand(
 
     Those are harmless ones, and where a beta is named that is not known, all that it may bring.
     """
-    body = decode(raw)
+    return understand_body(model, decode(raw), version, betas)
+
+
+def understand_body(
+    model: type[Asked], body: dict[str, Any], version: str, betas: Sequence[str]
+) -> tuple[Asked, Sequence[str]]:
+    """`understand` of a body that was decoded."""
     refuse_removed(version, body)
     unread = [name for name in HARMLESS_FIELDS if name in body]
     if unknown(betas):
