@@ -38,6 +38,7 @@ LAYERS: list[list[str]] = [
     ["renga.engine"],
     ["renga.chat"],
     ["renga.models"],
+    ["renga.limits"],
     ["renga.keys", "renga.ledger", "renga.files"],
     ["renga.watching"],
     ["renga.costs"],

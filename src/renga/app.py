@@ -27,6 +27,7 @@ from renga.keys import Keys
 from renga.layers import standard
 from renga.layers.base import Layer
 from renga.ledger import Ledger
+from renga.limits import Limits
 from renga.loading import Loadable
 from renga.machine import Machine
 from renga.media.documents import Documents
@@ -51,6 +52,7 @@ class App:
     config: Config
     ledger: Ledger
     keys: Keys
+    limits: Limits
     files: Files
     backends: Mapping[str, Backend]
     loadables: Mapping[str, Loadable]
@@ -82,6 +84,11 @@ class App:
             ledger = await Ledger.start(url, clock=clock, instance_id=ids("inst"))
             stack.push_async_callback(ledger.aclose)
             keys = Keys(ledger.store, clock=clock)
+            limits = Limits(
+                config.limits, ledger.store, instance_id=ledger.instance_id, clock=clock
+            )
+            limits.start()
+            stack.push_async_callback(limits.aclose)
             files = _make_files(config, ledger.store, clock=clock, ids=ids)
             stack.push_async_callback(files.aclose)
             documents = Documents()
@@ -106,6 +113,7 @@ class App:
                 clock=clock,
                 ids=ids,
                 signer=signer,
+                limits=limits,
                 layers=[
                     *standard(
                         ids=ids, signer=signer, resolver=resolver, pages=_pages_of(documents)
@@ -116,7 +124,18 @@ class App:
             files.keep_swept()
             kept = stack.pop_all()
         return cls(
-            config, ledger, keys, files, backends, loadables, router, gateway, ids, clock, kept
+            config,
+            ledger,
+            keys,
+            limits,
+            files,
+            backends,
+            loadables,
+            router,
+            gateway,
+            ids,
+            clock,
+            kept,
         )
 
     async def aclose(self) -> None:
@@ -161,7 +180,7 @@ def _make_backends(
     loadables = {name: Loadable(b, drain_seconds=drain) for name, b in reading.items()}
     for name, loadable in loadables.items():
         stack.push_async_callback(loadable.aclose)
-        if config.backends[name].kind != "scripted" and config.backends[name].load:
+        if config.backends[name].kind not in ("scripted", *REMOTE_KINDS) and config.backends[name].load:
             machine.expect(name)
     return backends, loadables
 

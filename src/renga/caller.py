@@ -50,6 +50,7 @@ class Receipt:
 class Caller:
     """One request's origin: the workspace that isolates it, the key that sent it, its id.
 
+    `key_name` is what the key's maker called it, `scopes` are what it may do (`renga.keys`).
     `layer` names the layer that asks, where it is not the caller's own request as it came; `trace`
     is the span that the work belongs to.
     """
@@ -57,6 +58,8 @@ class Caller:
     workspace: str
     request_id: str
     key_id: str | None = None
+    key_name: str = ""
+    scopes: frozenset[str] = frozenset()
     service: Service = "standard"
     layer: str | None = None
     receipt: Receipt = field(default_factory=Receipt)

@@ -3,6 +3,7 @@
 RengaError
 ├── InvalidRequest        400 invalid_request_error   the caller's fault
 ├── AuthenticationFailed  401 authentication_error
+├── UsageLimitReached     400 invalid_request_error   dollars of a day or month are spent
 ├── BillingRefused        402 billing_error
 ├── PermissionDenied      403 permission_error
 ├── NotFound              404 not_found_error
@@ -80,6 +81,10 @@ class InvalidRequest(RengaError):
     """The request itself is wrong."""
 
     status, type = 400, "invalid_request_error"
+
+
+class UsageLimitReached(InvalidRequest):
+    """The caller has spent what it may spend in a day or a month."""
 
 
 class AuthenticationFailed(RengaError):

@@ -1,9 +1,10 @@
 """THE path: every request, whoever sent it, goes through `Gateway.stream`, scores through `score`.
 
-rules -> ledger.open -> layers -> routing -> backend.stream -> order check -> ledger.close. Owns
-three rules: nothing else calls a backend; every request ends exactly once, with a closed ledger
-row, whatever happens in between; layers wrap the path with the path's own signature, and what they
-attempt is recorded and charged under the same answer. Knows no HTTP, no keys, no engine.
+rules -> limits -> ledger.open -> layers -> routing -> backend.stream -> order check ->
+ledger.close. Owns three rules: nothing else calls a backend; every request ends exactly once, with
+a closed ledger row, whatever happens in between; layers wrap the path with the path's own
+signature, and what they attempt is recorded and charged under the same answer. Knows no HTTP, no
+keys, no engine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from renga.ids import Ids
 from renga.layers.base import Layer, Ways
 from renga.layers.compaction import check_signed
 from renga.ledger import Ledger, Operation, Status
+from renga.limits import Limits, Reservation, Unlimited
 from renga.media.walking import counted
 from renga.prices import NO_TOKENS, Price, dollars
 from renga.routing import Route, Router
@@ -53,6 +55,7 @@ class Gateway:
         clock: Clock,
         ids: Ids,
         signer: Signer | None = None,
+        limits: Limits | Unlimited | None = None,
         layers: Sequence[Layer] = (),
         watch: Watch | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class Gateway:
         self._ids = ids
         self._signer = signer or Signer.temporary()
         self._watch = watch or Watch()
+        self._limits = limits or Unlimited()
         self._comparisons = Comparisons()
         self._ways = Ways(self._attempt, self._count, self._window, self._score)
         for layer in reversed(layers):
@@ -76,17 +80,18 @@ class Gateway:
         `beside` is asked, when the answer's row closes, what is to be written with it.
         """
         read = await self._understood(request)
-        with self._answering(request, caller, beside) as closing:
-            answer = self._ways.stream(read, closing.caller)
-            answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
-            order = Order()
-            async with aclosing(answer) as events:  # type: ignore[type-var]
-                async for event in events:
-                    order.see(event)
-                    named = self._name(event, read, caller)
-                    closing.see(named)
-                    yield named
-            order.end()
+        async with self._reserved(request, caller) as reservation:
+            with self._answering(request, caller, reservation, beside) as closing:
+                answer = self._ways.stream(read, closing.caller)
+                answer = thinking.signed(answer, request, self._signer, caller.receipt.model)
+                order = Order()
+                async with aclosing(answer) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        order.see(event)
+                        named = self._name(event, read, caller)
+                        closing.see(named)
+                        yield named
+                order.end()
 
     async def score(self, request: ScoreRequest, caller: Caller) -> Scores:
         """The likelihoods of some continuations. Raises RengaError; cancel it to end the work.
@@ -95,8 +100,9 @@ class Gateway:
         name.
         """
         read = await self._understood(request)
-        with self._answering(request, caller) as closing:
-            return await self._ways.score(read, closing.caller)
+        async with self._reserved(request, caller) as reservation:
+            with self._answering(request, caller, reservation) as closing:
+                return await self._ways.score(read, closing.caller)
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> TokenCount:
         """Size of the prompt in the tokens of the backend that would serve it."""
@@ -145,9 +151,19 @@ class Gateway:
         usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
         return Scores(model=caller.receipt.model, scores=scores, usage=usage)
 
+    def _reserved(self, request: Prompt, caller: Caller) -> Reservation:
+        """What `request` needs of the limits that hold for it; entering it may refuse."""
+        route = self._router.route(request)
+        caller.receipt.tier = route.tier
+        return self._limits.reserved(caller, route.tier, request, self._prices[route.served_tier])
+
     @contextmanager
     def _answering(
-        self, request: Prompt, caller: Caller, beside: Beside | None = None
+        self,
+        request: Prompt,
+        caller: Caller,
+        reservation: Reservation,
+        beside: Beside | None = None,
     ) -> Iterator[_Closing]:
         """The row of an answer, open from here to the end of the block, however that comes."""
         self._open(request, caller, self._router.route(request))
@@ -164,6 +180,7 @@ class Gateway:
                 raise
             finally:
                 cost = self._close(caller, closing, beside)
+                reservation.settle(caller.receipt.tokens, cost)
                 self._watch.answered(caller, request, closing, cost)
 
     @contextmanager
