@@ -12,11 +12,14 @@ BENCHING := $(VENV)/.benching
 # A random model of Qwen3-0.6B's shape, 1.2 GB on disk.
 RANDOM_MODEL := training/work/qwen3-0.6b
 
+# LiteLLM's proxy pins what we pin otherwise: it has an environment of its own.
+LITELLM := .cache/litellm/bin/litellm
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all check fix docs bench bench-engine lock clean
+.PHONY: help install demo serve test test-all check fix docs bench bench-engine bench-gateway lock clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Create .venv and install renga with what the demo needs
 
@@ -53,6 +56,9 @@ bench-engine: $(BENCHING) $(RANDOM_MODEL)/model.gguf ## Measure the engine besid
 	-$(BIN)/renga bench engine --against openvino-genai
 	$(BIN)/renga bench engine --against openvino-genai,llamacpp --model $(RANDOM_MODEL)
 
+bench-gateway: $(DEVELOPING) $(LITELLM) ## Measure what the gateway adds, beside LiteLLM's proxy
+	$(BIN)/renga bench gateway --litellm $(LITELLM)
+
 lock: | $(BIN)/python ## Resolve the dependencies anew, with hashes
 	$(PIP) install 'uv>=0.9,<1'
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra demo -o requirements.lock pyproject.toml
@@ -88,6 +94,10 @@ $(TRAINING): pyproject.toml $(INSTALLED)
 $(BENCHING): pyproject.toml $(INSTALLED)
 	$(PIP) install -e '.[bench]'
 	@touch $@
+
+$(LITELLM):
+	$(PYTHON) -m venv .cache/litellm
+	.cache/litellm/bin/pip --disable-pip-version-check --quiet install 'litellm[proxy]>=1.80,<2'
 
 $(RANDOM_MODEL)/model.gguf: $(BENCHING)
 	$(BIN)/python -m training.random_model --shape qwen3-0.6b --out $(RANDOM_MODEL)

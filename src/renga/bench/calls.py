@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -235,14 +236,19 @@ def processes_at(port: int) -> tuple[int, ...]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             pid = int(folder.name)
-            try:
+            with suppress(OSError):  # it ended meanwhile, or is another user's
                 parents[pid] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                links = {os.readlink(link) for link in (folder / "fd").iterdir()}
-            except OSError:
-                continue
-            if links & inodes:
-                found.add(pid)
+                if any(_names(link) & inodes for link in (folder / "fd").iterdir()):
+                    found.add(pid)
     return tuple(sorted(pid for pid in parents if _ancestors(pid, parents) & found))
+
+
+def _names(link: Path) -> set[str]:
+    """What an open file is; nothing where it was closed meanwhile."""
+    try:
+        return {os.readlink(link)}
+    except OSError:
+        return set()
 
 
 def _listeners(port: int) -> set[str]:

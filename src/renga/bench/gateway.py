@@ -71,8 +71,8 @@ requests_per_minute = 10_000_000
 input_tokens_per_minute = 900_000_000
 output_tokens_per_minute = 900_000_000
 concurrent = 1_000
-usd_per_day = 1_000_000
-usd_per_month = 10_000_000
+usd_per_day = 100_000
+usd_per_month = 1_000_000
 """
 
 LITELLM = """

@@ -12,10 +12,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
-
-from renga.http.server import run
 
 PIECES = 64
 REPLY = "Your order left our warehouse this morning and arrives within two days."
@@ -184,7 +182,17 @@ def main(port: int, core: int) -> None:
     """Answer on `port`, pinned to `core` where the platform can."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    run(serve(port))
+    # Not through `renga.http.server`, whose imports would be all that this process holds.
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(port))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":
