@@ -26,6 +26,7 @@ LAYERS: list[list[str]] = [
     ["renga.bench"],
     ["renga.http"],
     ["renga.app"],
+    ["renga.batches"],
     ["renga.gateway"],
     ["renga.layers"],
     ["renga.thinking"],

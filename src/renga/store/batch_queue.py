@@ -9,7 +9,7 @@ a claim skips what another is claiming. Does not know what a request is, nor whe
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -256,6 +256,19 @@ def give_all_back(connection: Connection, holder: str) -> None:
     c = batch_items.c
     mine = and_(c.state == RUNNING, c.holder == holder)
     connection.execute(update(batch_items).where(mine).values(state="waiting", holder=None))
+
+
+def recover(connection: Connection, holder: str, in_hand: Set[tuple[str, int]]) -> int:
+    """Have requests wait again that stand as `holder`'s and are not in its hand; how many."""
+    c = batch_items.c
+    query = select(c.batch_id, c.number, c.tries).where(c.state == RUNNING, c.holder == holder)
+    lost = [
+        Return(batch_id, number, tries, 0)
+        for batch_id, number, tries in connection.execute(query)
+        if (batch_id, number) not in in_hand
+    ]
+    give_back(connection, holder, lost)
+    return len(lost)
 
 
 def tend(connection: Connection, *, now_us: int) -> dict[str, str]:
