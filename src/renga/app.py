@@ -17,7 +17,7 @@ from renga.backends import make_backend
 from renga.backends.base import Backend
 from renga.chat.signing import Signer
 from renga.citations.finding import ReadPages
-from renga.config import Config
+from renga.config import REMOTE_KINDS, Config
 from renga.errors import SetupError
 from renga.files.blocks import FileSources
 from renga.files.library import GB, MB, Files
@@ -180,7 +180,8 @@ def _make_backends(
     loadables = {name: Loadable(b, drain_seconds=drain) for name, b in reading.items()}
     for name, loadable in loadables.items():
         stack.push_async_callback(loadable.aclose)
-        if config.backends[name].kind not in ("scripted", *REMOTE_KINDS) and config.backends[name].load:
+        takes_memory = config.backends[name].kind not in ("scripted", *REMOTE_KINDS)
+        if takes_memory and config.backends[name].load:
             machine.expect(name)
     return backends, loadables
 

@@ -172,6 +172,7 @@ class Router:
                 "served_by": self.served_by(tier),
                 "backends": [b.name for b in backends],
                 "states": {b.name: b.health().state for b in backends},
+                "prompt_caching": able is not None and able.prompt_caching,
             },
         )
 

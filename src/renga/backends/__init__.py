@@ -21,6 +21,7 @@ BACKENDS: dict[str, str] = {
     "llamacpp": "renga.backends.llamacpp:LlamacppBackend",
     "openvino_vlm": "renga.backends.seeing:SeeingBackend",
     "openai": "renga.backends.openai:OpenaiBackend",
+    "messages": "renga.backends.messages:MessagesBackend",
     "scripted": "renga.backends.scripted:ScriptedBackend",
 }
 

@@ -224,6 +224,10 @@ class Attempt:
                 self.input = event.usage.input_tokens
             if event.usage.cache_read_input_tokens is not None:
                 self.cache_read = event.usage.cache_read_input_tokens
+            if event.usage.cache_creation_input_tokens is not None:
+                written = event.usage.cache_creation_input_tokens
+                self.cache_write_1h = min(self.cache_write_1h, written)
+                self.cache_write_5m = written - self.cache_write_1h
 
     def tokens(self) -> Tokens:
         """What the ledger books; an attempt that ended before its prompt was counted used none."""

@@ -138,6 +138,7 @@ class Reply:
 
     def __init__(self, client: Client, response: aiohttp.ClientResponse, ends: float) -> None:
         self.status = response.status
+        self.backend = client.backend
         self.headers: Mapping[str, str] = response.headers
         self.replica = ""
         self._client = client

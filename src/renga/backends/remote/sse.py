@@ -27,7 +27,11 @@ class TooLarge(ValueError):
 
 
 class Parser:
-    """Reads one stream. `feed` it bytes as they come, `end` it once."""
+    """Reads one stream. `feed` it bytes as they come, `end` it once.
+
+    `lines` counts whole lines: a sign of life, if of nothing else. `strange` is whether there was
+    one that belongs into no event stream.
+    """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
@@ -37,15 +41,13 @@ class Parser:
         self._name = ""
         self._data: list[bytes] = []
         self._held = 0
-
-    @property
-    def inside(self) -> bool:
-        """Whether the bytes so far end in the middle of an event."""
-        return bool(self._rest or self._data or self._name)
+        self.lines = 0
+        self.strange = False
 
     def feed(self, data: bytes) -> Iterator[ServerEvent]:
         """The events that are whole now. Raises TooLarge."""
         for line in self._lines(data):
+            self.lines += 1
             if not line:
                 event = self._finished()
                 if event is not None:
@@ -90,6 +92,8 @@ class Parser:
             self._held += len(value)
         elif field == b"event":
             self._name = value.decode("utf-8", "replace")
+        elif field not in (b"id", b"retry"):
+            self.strange = True
 
     def _finished(self) -> ServerEvent | None:
         name, data = self._name, self._data

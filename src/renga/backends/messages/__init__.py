@@ -1,0 +1,152 @@
+"""A backend that is another server of the Messages API: api.anthropic.com, another renga, others.
+
+Nearly nothing is translated: the request goes out as it would have come in, under the model's name
+there, and the events that come back are checked and go on. Owns what is left: which headers are
+sent, what the server can do by its own list of models, and that what it signed goes back to it and
+to nobody else (`asking`, `answer`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from renga.backends.base import Attempt, Capabilities, Health, refuse
+from renga.backends.messages.answer import Answer, events_of_message
+from renga.backends.messages.asking import betas_for, body_of, counting_body_of
+from renga.backends.messages.models import capabilities_of
+from renga.backends.remote import Upstream
+from renga.backends.remote.affinity import heads_of
+from renga.config import BackendConfig
+from renga.errors import RengaError
+from renga.events import Event
+from renga.machine import Machine
+from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
+
+VERSION: Final = "2023-06-01"
+"""The version that every such server speaks; what later ones took away is not sent anyway."""
+
+LOOK_SECONDS: Final = 5.0  # for the list of models
+
+_log = logging.getLogger(__name__)
+
+
+class MessagesBackend:
+    """See the module. `upstream` is what tests put in the place of the configured servers."""
+
+    kind = "messages"
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        *,
+        home: Path | None = None,
+        machine: Machine | None = None,
+        upstream: Upstream | None = None,
+    ) -> None:
+        self.name = config.name
+        self._config = config
+        self._upstream = upstream or Upstream(
+            config, headers=headers_of(config), probe=self._path("/v1/models?limit=1")
+        )
+        self._capabilities = capabilities_of(None, config)
+        self._known = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """By the server's own list, once it could be asked; else what such servers can do."""
+        return self._capabilities
+
+    async def start(self) -> None:
+        """Connect. A server that cannot be reached yet is left to come."""
+        await self._upstream.start()
+        if self._upstream.health().ready:
+            await self._learn()
+
+    async def aclose(self) -> None:
+        await self._upstream.aclose()
+
+    def health(self) -> Health:
+        return self._upstream.health()
+
+    async def count_tokens(self, request: Prompt) -> int:
+        """As the server counts."""
+        body = counting_body_of(request, self._config.model, self.name)
+        async with self._upstream.post(
+            self._path("/v1/messages/count_tokens"),
+            body,
+            headers=_headers(request),
+            affinity=partial(heads_of, request),
+        ) as reply:
+            found = await reply.json()
+            count = found.get("input_tokens") if isinstance(found, dict) else None
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise reply.fault("malformed_json", "it has no `input_tokens`")
+            return count
+
+    async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
+        """The answer. It is streamed where the caller's is: otherwise nobody waits for its parts.
+
+        What is cut before its count came is metered by what was said of it.
+        """
+        if not self._known:
+            await self._learn()
+        answer = Answer(self.name, attempt)
+        async with self._upstream.post(
+            self._path("/v1/messages"),
+            body_of(request, self._config.model, self.name),
+            headers=_headers(request),
+            affinity=partial(heads_of, request),
+        ) as reply:
+            if not request.stream:
+                for event in events_of_message(await reply.json(), answer, reply):
+                    yield event
+                return
+            async for name, data in reply.events():
+                for event in answer.see(name, data, reply):
+                    yield event
+            for event in answer.end(reply):
+                yield event
+
+    async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
+        """The API has no such question."""
+        raise refuse(self.name, "continuations", request)
+
+    async def _learn(self) -> None:
+        """What the server says of the model. One that says nothing is taken as it is."""
+        self._known = True
+        path = self._path(f"/v1/models/{self._config.model}")
+        try:
+            found = await self._upstream.get(path, deadline=LOOK_SECONDS)
+        except RengaError as error:
+            _log.info("backend '%s' does not list its model: %s", self.name, error.message)
+            return
+        self._capabilities = capabilities_of(found, self._config)
+
+    def _path(self, path: str) -> str:
+        """`path` behind a configured URL, which may end in `/v1` as those of other APIs do."""
+        versioned = all(url.rstrip("/").endswith("/v1") for url in self._config.urls)
+        return path.removeprefix("/v1") if versioned else path
+
+
+def headers_of(config: BackendConfig) -> dict[str, str]:
+    """What goes with every request. The key is sent in the way that all such servers know.
+
+    Those that accept any key still want to be shown one.
+    """
+    return {
+        "anthropic-version": VERSION,
+        "content-type": "application/json",
+        "x-api-key": config.api_key or "none",
+    }
+
+
+def _headers(request: Prompt) -> Mapping[str, str] | None:
+    betas = betas_for(request)
+    return {"anthropic-beta": ",".join(betas)} if betas else None
+
+
+__all__ = ["MessagesBackend", "headers_of"]
