@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from renga.cli import ask, bench, cache, chat, doctor, keys, ledger, models, serve, version
+from renga.cli import ask, bench, cache, chat, cost, doctor, keys, ledger, models, serve, version
 from renga.cli.screen import abandon_stdout, complain
 from renga.errors import RengaError, SetupError
 
@@ -59,6 +59,7 @@ def build() -> typer.Typer:
     commands.add_typer(models.build(), name="models")
     commands.add_typer(keys.build(), name="keys")
     commands.add_typer(ledger.build(), name="ledger")
+    commands.add_typer(cost.build(), name="cost")
     commands.add_typer(cache.build(), name="cache")
     commands.add_typer(bench.build(), name="bench")
     commands.command(name="version")(version.run)
