@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from renga.store import sqlite_url
+from renga.store.database import open_database
+from tests import postgres as postgresql
+from tests.postgres import Postgres
 from tests.serving import Served, serving, write_config
 
 __all__ = ["RunRenga", "Served", "StartServer", "scripted", "write_config"]
@@ -30,6 +34,30 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [n for n in os.environ if n.startswith(("RENGA_", "ANTHROPIC_", "OPENAI_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RENGA_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server, started when the first test wants it."""
+    with postgresql.running(lambda url: open_database(url).close()) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A database of a test's own that has renga's tables, and no row."""
+    name = postgres.create("made")
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of one kind and then of the other."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "renga.db")
+    url: str = request.getfixturevalue("postgres_url")
+    return url
 
 
 RunRenga = Callable[..., subprocess.CompletedProcess[str]]

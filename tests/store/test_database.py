@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 
 import renga.store
 from renga.store import Store, StoreError, sqlite_url
-from renga.store.database import open_engine
+from renga.store.database import open_database
 from renga.store.schema import HEAD, metadata
 
 MIGRATIONS = Path(renga.store.__file__).parent / "migrations"
@@ -44,7 +44,7 @@ def run_sql(path: Path, *statements: str) -> None:
 
 def refusal(url: str) -> StoreError:
     with pytest.raises(StoreError) as caught:
-        open_engine(url)
+        open_database(url)
     assert "\n" not in caught.value.message
     assert caught.value.hint
     assert "\n" not in caught.value.hint
@@ -53,21 +53,21 @@ def refusal(url: str) -> StoreError:
 
 def test_a_new_file_and_its_folder_are_made(tmp_path):
     path = tmp_path / "state" / "deep" / "renga.db"
-    open_engine(sqlite_url(path)).dispose()
+    open_database(sqlite_url(path)).close()
     assert tables(path) == {*metadata.tables, "alembic_version"}
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
 def test_a_second_open_keeps_what_is_there_and_does_not_load_alembic(tmp_path):
     url = sqlite_url(tmp_path / "renga.db")
-    open_engine(url).dispose()
+    open_database(url).close()
     run_sql(
         tmp_path / "renga.db",
         "INSERT INTO workspaces (workspace, created_us) VALUES ('kept', 1)",
     )
     code = (
-        "import sys\nfrom renga.store.database import open_engine\n"
-        f"engine = open_engine({url!r})\nassert 'alembic' not in sys.modules\n"
+        "import sys\nfrom renga.store.database import open_database\n"
+        f"engine = open_database({url!r}).engine\nassert 'alembic' not in sys.modules\n"
         "with engine.connect() as c: print(c.exec_driver_sql("
         "'SELECT workspace FROM workspaces').scalar())\n"
     )
@@ -76,7 +76,7 @@ def test_a_second_open_keeps_what_is_there_and_does_not_load_alembic(tmp_path):
 
 
 def test_migrations_make_exactly_the_schema(tmp_path):
-    engine = open_engine(sqlite_url(tmp_path / "renga.db"))
+    engine = open_database(sqlite_url(tmp_path / "renga.db")).engine
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
@@ -99,7 +99,7 @@ def test_a_database_of_an_older_renga_is_brought_up_with_its_rows(tmp_path):
         "INSERT INTO attempts (request_id, number, instance_id, backend, status, output_tokens,"
         " opened_us) VALUES ('req_1', 1, 'inst_1', 'b', 'ok', 5, 1)",
     )
-    opened = open_engine(sqlite_url(path))
+    opened = open_database(sqlite_url(path)).engine
     with opened.connect() as connection:
         found = connection.exec_driver_sql("SELECT output_tokens, thinking_tokens FROM attempts")
         assert list(found) == [(5, None)]
@@ -124,13 +124,13 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path):
 
 def test_any_path_can_be_named(tmp_path):
     path = tmp_path / "a b?c#d%20é" / "renga.db"
-    open_engine(sqlite_url(path)).dispose()
+    open_database(sqlite_url(path)).close()
     assert path.is_file()
 
 
 def _open_at(url: str, barrier: multiprocessing.synchronize.Barrier) -> None:
     barrier.wait()
-    open_engine(url).dispose()
+    open_database(url).close()
 
 
 def test_five_processes_open_one_new_file_at_once(tmp_path):
@@ -147,7 +147,7 @@ def test_five_processes_open_one_new_file_at_once(tmp_path):
 
 
 def test_the_log_is_written_ahead_and_synced(tmp_path):
-    engine = open_engine(sqlite_url(tmp_path / "renga.db"))
+    engine = open_database(sqlite_url(tmp_path / "renga.db")).engine
     with engine.connect() as connection:
         ask = connection.exec_driver_sql
         assert ask("PRAGMA journal_mode").scalar() == "wal"
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
 
 def test_a_damaged_schema_is_refused(tmp_path):
     path = tmp_path / "renga.db"
-    open_engine(sqlite_url(path)).dispose()
+    open_database(sqlite_url(path)).close()
     content = bytearray(path.read_bytes())
     content[100:4096] = b"\xff" * 3996
     path.write_bytes(content)
@@ -176,7 +176,7 @@ def test_a_damaged_schema_is_refused(tmp_path):
 
 async def test_damage_deeper_in_the_file_is_found_by_check(tmp_path):
     path = tmp_path / "renga.db"
-    open_engine(sqlite_url(path)).dispose()
+    open_database(sqlite_url(path)).close()
     run_sql(
         path,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
@@ -204,7 +204,7 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path):
 
 def test_a_newer_schema_is_refused(tmp_path):
     path = tmp_path / "renga.db"
-    open_engine(sqlite_url(path)).dispose()
+    open_database(sqlite_url(path)).close()
     run_sql(path, "UPDATE alembic_version SET version_num = '9999'")
     error = refusal(sqlite_url(path))
     assert f"written by a newer renga (schema 9999, this one knows {HEAD})" in error.message
@@ -212,7 +212,7 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 def test_a_read_only_database_is_refused(tmp_path):
     path = tmp_path / "renga.db"
-    open_engine(sqlite_url(path)).dispose()
+    open_database(sqlite_url(path)).close()
     # Opened read-only by URI, because file modes do not bind root.
     error = refusal(f"sqlite:///file:{path}?mode=ro&uri=true")
     assert error.message.endswith("cannot be written")
@@ -241,7 +241,10 @@ def test_a_folder_where_the_file_should_be_is_refused(tmp_path):
         ("not a url", "database url 'not a url' is not a URL"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
-        ("postgresql://user:hush@host/renga", "'postgresql' is not supported yet"),
+        ("mysql://user:hush@host/renga", "'mysql' is not supported"),
+        ("postgresql//user:hush@host/renga", "'postgresql//user:...' is not a URL"),
+        ("postgresql://user:hush@host:port/renga", "'postgresql:...' is not a URL"),
+        ("postgresql://user:hu@hush@host/renga", "its password holds an @"),
     ],
 )
 def test_a_url_that_does_not_work_is_refused_without_its_password(url, message):
@@ -253,6 +256,6 @@ def test_a_url_that_does_not_work_is_refused_without_its_password(url, message):
 def test_the_caller_is_not_told_where_the_database_is(tmp_path):
     error = refusal(sqlite_url(tmp_path))
     body = error.envelope("req_1")
-    assert error.status == 500
+    assert error.status == 503
     assert body["error"]["type"] == "api_error"
     assert str(tmp_path) not in str(body)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renga.store import Operation, RejectedRow, sqlite_url
-from renga.store.database import open_engine
+from renga.store.database import open_database
 from renga.store.rows import Rank, add_instance, folded, operation
 from renga.store.writer import Writer
 
@@ -52,10 +52,10 @@ def closing_of(row: Operation, status: str = "ok") -> Operation:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with one server and no rows."""
     path = tmp_path_factory.mktemp("fresh") / "renga.db"
-    engine = open_engine(sqlite_url(path))
-    with engine.begin() as connection:
+    database = open_database(sqlite_url(path))
+    with database.writing.begin() as connection:
         add_instance(connection, "i1", now_us=1, expires_us=9)
-    engine.dispose()
+    database.close()
     return path
 
 
@@ -64,14 +64,14 @@ def written(
 ) -> list[list[tuple[Any, ...]]]:
     """The tables after `groups`, each committed as one."""
     path = Path(shutil.copy(fresh, fresh.with_name("used.db")))
-    engine = open_engine(sqlite_url(path))
-    writer = Writer(engine, group_seconds=600, fold=folded if fold else list)
+    database = open_database(sqlite_url(path))
+    writer = Writer(database, group_seconds=600, fold=folded if fold else list)
     for group in groups:
         for row in group:
             writer.put(row)
         writer.flush().result()
     writer.close()
-    engine.dispose()
+    database.close()
     plain = sqlite3.connect(path)
     tables = [
         plain.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert, update
+from sqlalchemy import Connection, event, insert, update
 from sqlalchemy import bindparam as bind
 
 from renga.store import Operation, RejectedRow, StoreError, sqlite_url
-from renga.store.database import open_engine
+from renga.store.database import Database, open_database
 from renga.store.schema import workspaces
 from renga.store.writer import Writer
 
@@ -39,17 +39,17 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(path: Path) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url(path))
-    yield engine
-    engine.dispose()
+def database(path: Path) -> Iterator[Database]:
+    database = open_database(sqlite_url(path))
+    yield database
+    database.close()
 
 
 @pytest.fixture
-def commits(engine: Engine) -> list[str]:
+def commits(database: Database) -> list[str]:
     seen: list[str] = []
-    event.listen(engine, "commit", lambda _: seen.append("commit"))
-    event.listen(engine, "rollback", lambda _: seen.append("rollback"))
+    event.listen(database.engine, "commit", lambda _: seen.append("commit"))
+    event.listen(database.engine, "rollback", lambda _: seen.append("rollback"))
     return seen
 
 
@@ -67,8 +67,10 @@ def wait_until(true: object, seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-def test_what_is_queued_together_is_committed_together(path, engine, commits):
-    writer = Writer(engine, group_seconds=30, group_size=1000)
+def test_what_is_queued_together_is_committed_together(path, database, commits):
+    writer = Writer(database, group_seconds=30, group_size=1000)
+    writer.call(lambda _: None).result(10)  # which makes the writer known
+    commits.clear()
     for number in range(500):
         writer.put(add(f"w{number}"))
     assert content(path) == {}
@@ -78,23 +80,25 @@ def test_what_is_queued_together_is_committed_together(path, engine, commits):
     writer.close()
 
 
-def test_a_group_is_committed_when_its_time_is_up(path, engine):
-    writer = Writer(engine, group_seconds=0.05)
+def test_a_group_is_committed_when_its_time_is_up(path, database):
+    writer = Writer(database, group_seconds=0.05)
     writer.put(add("alone"))
     wait_until(lambda: content(path) == {"alone": 0})
     writer.close()
 
 
-def test_a_full_group_does_not_wait(path, engine):
-    writer = Writer(engine, group_seconds=600, group_size=10)
+def test_a_full_group_does_not_wait(path, database):
+    writer = Writer(database, group_seconds=600, group_size=10)
     for number in range(10):
         writer.put(add(f"w{number}"))
     wait_until(lambda: len(content(path)) == 10)
     writer.close()
 
 
-def test_a_row_is_changed_after_it_is_added_in_whatever_order_kinds_come(path, engine, commits):
-    writer = Writer(engine, group_seconds=600)
+def test_a_row_is_changed_after_it_is_added_in_whatever_order_kinds_come(path, database, commits):
+    writer = Writer(database, group_seconds=600)
+    writer.call(lambda _: None).result(10)
+    commits.clear()
     for number in range(20):
         writer.put(add(f"w{number}"))
         writer.put(change(f"w{number}", number))
@@ -104,8 +108,8 @@ def test_a_row_is_changed_after_it_is_added_in_whatever_order_kinds_come(path, e
     writer.close()
 
 
-def test_closing_writes_what_waits_and_refuses_the_rest(path, engine):
-    writer = Writer(engine, group_seconds=600)
+def test_closing_writes_what_waits_and_refuses_the_rest(path, database):
+    writer = Writer(database, group_seconds=600)
     writer.put(add("last"))
     writer.close()
     assert content(path) == {"last": 0}
@@ -119,8 +123,8 @@ def test_closing_writes_what_waits_and_refuses_the_rest(path, engine):
     [add("w1"), add("null", None), add("huge", 2**70), add("\ud800"), add({"a": 1})],
     ids=["twice", "missing", "too large", "not text", "not a type"],
 )
-def test_a_row_at_fault_is_reported_and_the_others_are_written(path, engine, bad, caplog):
-    writer = Writer(engine, group_seconds=600)
+def test_a_row_at_fault_is_reported_and_the_others_are_written(path, database, bad, caplog):
+    writer = Writer(database, group_seconds=600)
     for row in (add("w0"), add("w1"), bad, add("w2")):
         writer.put(row)
     with pytest.raises(RejectedRow) as caught:
@@ -133,8 +137,8 @@ def test_a_row_at_fault_is_reported_and_the_others_are_written(path, engine, bad
     assert "after" in content(path)
 
 
-def test_a_change_that_matches_nothing_is_reported(path, engine):
-    writer = Writer(engine, group_seconds=600)
+def test_a_change_that_matches_nothing_is_reported(path, database):
+    writer = Writer(database, group_seconds=600)
     writer.put(add("there"))
     writer.put(change("there", 5))
     writer.put(change("nowhere", 5))
@@ -144,8 +148,8 @@ def test_a_change_that_matches_nothing_is_reported(path, engine):
     writer.close()
 
 
-def test_a_lost_file_stops_beginnings_keeps_endings_and_heals(path, engine, caplog):
-    writer = Writer(engine, group_seconds=0.005, retry_seconds=0.02)
+def test_a_lost_file_stops_beginnings_keeps_endings_and_heals(path, database, caplog):
+    writer = Writer(database, group_seconds=0.005, retry_seconds=0.02)
     moved = path.with_name("moved.db")
     path.rename(moved)
     writer.put(add("begun before"), begins=True)
@@ -163,8 +167,8 @@ def test_a_lost_file_stops_beginnings_keeps_endings_and_heals(path, engine, capl
     writer.close()
 
 
-def test_closing_over_a_lost_file_says_how_many_rows_are_lost(path, engine):
-    writer = Writer(engine, group_seconds=600)
+def test_closing_over_a_lost_file_says_how_many_rows_are_lost(path, database):
+    writer = Writer(database, group_seconds=600)
     path.rename(path.with_name("moved.db"))
     for number in range(3):
         writer.put(add(f"w{number}"))
@@ -172,8 +176,8 @@ def test_closing_over_a_lost_file_says_how_many_rows_are_lost(path, engine):
         writer.close()
 
 
-def test_a_queue_that_does_not_drain_refuses_beginnings_only(engine):
-    writer = Writer(engine, group_seconds=600, max_waiting=5)
+def test_a_queue_that_does_not_drain_refuses_beginnings_only(database):
+    writer = Writer(database, group_seconds=600, max_waiting=5)
     for number in range(5):
         writer.put(add(f"w{number}"), begins=True)
     with pytest.raises(StoreError, match="too slow: 5 rows wait"):
@@ -182,8 +186,8 @@ def test_a_queue_that_does_not_drain_refuses_beginnings_only(engine):
     writer.close()
 
 
-def test_a_job_runs_again_and_again_and_its_failure_is_seen(path, engine):
-    writer = Writer(engine, retry_seconds=0.01)
+def test_a_job_runs_again_and_again_and_its_failure_is_seen(path, database):
+    writer = Writer(database, retry_seconds=0.01)
     runs: list[float] = []
 
     def beat(connection: Connection) -> None:
@@ -199,8 +203,8 @@ def test_a_job_runs_again_and_again_and_its_failure_is_seen(path, engine):
     writer.close()
 
 
-def test_a_call_gives_its_own_failure_back_and_harms_nothing(path, engine):
-    writer = Writer(engine)
+def test_a_call_gives_its_own_failure_back_and_harms_nothing(path, database):
+    writer = Writer(database)
     failing = writer.call(lambda connection: connection.execute(ADD, {"workspace": None}))
     with pytest.raises(Exception, match="NOT NULL"):
         failing.result(10)
@@ -212,8 +216,8 @@ def test_a_call_gives_its_own_failure_back_and_harms_nothing(path, engine):
     writer.close()
 
 
-async def test_a_cancelled_wait_does_not_stop_the_thread(path, engine):
-    writer = Writer(engine, group_seconds=0.001)
+async def test_a_cancelled_wait_does_not_stop_the_thread(path, database):
+    writer = Writer(database, group_seconds=0.001)
     for number in range(200):
         writer.put(add(f"w{number}"))
         waiting = asyncio.ensure_future(asyncio.wrap_future(writer.flush()))
@@ -227,7 +231,7 @@ async def test_a_cancelled_wait_does_not_stop_the_thread(path, engine):
 FULL_DISK = """
     import resource, sys
     from renga.store import StoreError
-    from renga.store.database import open_engine
+    from renga.store.database import Database, open_database
     from renga.store.writer import Operation, Writer
     from renga.store.schema import workspaces
     from sqlalchemy import insert
@@ -235,8 +239,8 @@ FULL_DISK = """
     def add(name):
         return Operation(0, insert(workspaces), {"workspace": name, "created_us": 0}, name)
 
-    engine = open_engine(sys.argv[1])
-    writer = Writer(engine, group_seconds=0.005, retry_seconds=0.05)
+    database = open_database(sys.argv[1])
+    writer = Writer(database, group_seconds=0.005, retry_seconds=0.05)
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
     accepted = 0

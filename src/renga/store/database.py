@@ -1,200 +1,128 @@
-"""Opening the database: the URL, the connection settings, the migrations.
+"""Opening the database: the URL, the kind of database, the migrations.
 
 Owns "a database that cannot be used stops the start with one line and a hint". Does not know rows,
-threads or the event loop.
+threads or the event loop, nor what one kind does otherwise than another: that is its dialect's.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from renga.store.dialect import Dialect
 from renga.store.errors import StoreError, explain
+from renga.store.postgresql import Postgresql
 from renga.store.schema import HEAD
+from renga.store.sqlite import Sqlite
 
-BUSY_SECONDS: Final = 5.0
-"""How long a transaction waits for another process's before it fails; below the shortest lease."""
-
-_WRITES: Final = "renga_writes"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_NEWER_HINT: Final = "install the newer renga, or name another file"
+_ACCEPTED: Final = "accepted: sqlite:////absolute/path/renga.db, postgresql://user@host/database"
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, for any path (spaces, `?` and `#` included)."""
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open database.
+
+    Attributes:
+        dialect: what is special about its kind.
+        engine: its connections.
+        reading: the same, for transactions that only read.
+        writing: the same, for transactions that write.
+    """
+
+    dialect: Dialect
+    engine: Engine
+    reading: Engine
+    writing: Engine
+
+    @property
+    def name(self) -> str:
+        """The database as messages call it."""
+        return self.dialect.name
+
+    def check(self) -> None:
+        """Read everything once; StoreError where it is damaged. Seconds on a large database."""
+        try:
+            self.dialect.check(self.engine)
+        except SQLAlchemyError as error:
+            raise explain(error, self.name) from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
 
 
-def open_engine(url: str) -> Engine:
-    """An engine on a database that exists, can be written and is at `HEAD`.
+def open_database(url: str) -> Database:
+    """A database that exists, can be written and is at `HEAD`.
 
-    The folder and the file are made where they are missing; migrations run under the write lock, so
-    that several processes may open one new file at once.
+    A SQLite file and its folder are made where they are missing; migrations run one at a time, so
+    that several processes may open one new database at once.
 
     Raises:
-        StoreError: the URL is of another kind, or the file is unreadable, unwritable, damaged,
-        somebody
-            else's, or newer than this program.
+        StoreError: the URL is of another kind, or the database is out of reach, unreadable,
+            unwritable, damaged, somebody else's, too old, or newer than this program.
     """
-    parsed = _parse(url)
-    name = str(parsed.database)
-    _make_folder(name)
-    engine = create_engine(parsed, pool_size=4, max_overflow=4)
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "begin", _begin)
+    dialect = find_dialect(url)
+    engine = dialect.connect()
+    opened = Database(dialect, engine, dialect.reading(engine), dialect.writing(engine))
     try:
-        _switch_to_wal(engine)
-        _migrate(engine, name)
+        dialect.examine(engine)
+        _migrate(opened)
     except (SQLAlchemyError, OSError) as error:
-        engine.dispose()
-        raise explain(error, name) from error
+        opened.close()
+        raise explain(error, dialect.name) from error
     except StoreError:
-        engine.dispose()
+        opened.close()
         raise
-    return engine
+    return opened
 
 
-def writing(engine: Engine) -> Engine:
-    """The same engine, whose transactions take the write lock at their beginning.
-
-    A transaction that reads first and writes later could find the database changed in between and
-    fail at once, without the busy wait.
-    """
-    return engine.execution_options(**{_WRITES: True})
-
-
-def check(engine: Engine) -> None:
-    """Read the whole database and raise StoreError if it is damaged; seconds on a large one."""
-    name = str(engine.url.database)
-    try:
-        with engine.connect() as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-    except SQLAlchemyError as error:
-        raise explain(error, name) from error
-    if found != "ok":
-        raise StoreError(
-            f"database {name} is damaged: {' '.join(str(found).split())}",
-            "move the file away and keep it; `sqlite3 FILE .recover` saves what is readable",
-        )
-
-
-def file_identity(name: str) -> tuple[int, int] | None:
-    """Device and inode of the database file; None where there is no such file."""
-    try:
-        found = os.stat(name)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _parse(url: str) -> URL:
-    hint = "accepted: sqlite:////absolute/path/renga.db"
+def find_dialect(url: str) -> Dialect:
+    """The kind of database that a URL names. Raises StoreError; no message holds a password."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError(f"database url {url!r} is not a URL", hint) from error
-    shown = parsed.render_as_string(hide_password=True)
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise StoreError(
-            f"database url {shown!r}: {parsed.drivername!r} is not supported yet", hint
-        )
-    if not parsed.database or parsed.database == ":memory:":
-        raise StoreError(f"database url {shown!r} names no file; records must outlive us", hint)
-    return parsed
+    except (ArgumentError, ValueError) as error:
+        # What cannot be read cannot be searched for its password either.
+        shown = url if "@" not in url else url.partition(":")[0] + ":..."
+        raise StoreError(f"database url {shown!r} is not a URL", _ACCEPTED) from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return Sqlite(parsed)
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return Postgresql(parsed)
+    raise StoreError(f"database url: {parsed.drivername!r} is not supported", _ACCEPTED)
 
 
-def _make_folder(name: str) -> None:
-    if name.startswith("file:"):
-        return
-    try:
-        # 0o700: workspaces, models and spending are nobody else's business.
-        Path(name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"folder {Path(name).parent} cannot be made: {error.strerror}",
-            "name a folder in which this user may write (RENGA_HOME)",
-        ) from error
-
-
-def _set_up(connection: Any, _record: object) -> None:
-    # The driver would begin and commit on its own rules; transactions are ours (see _begin).
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-    # FULL: what a flush has acknowledged survives a power cut too. Grouped commits pay for it.
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _switch_to_wal(engine: Engine) -> None:
-    """Set the write-ahead log, once in a file's life.
-
-    SQLite does not wait for locks here, so two first openers need the loop.
-    """
-    # A raw connection is outside of any transaction, and its errors are the driver's own.
-    try:
-        raw = engine.raw_connection()
-        try:
-            cursor = raw.cursor()
-            _until_free(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
-            cursor.close()
-        finally:
-            raw.close()
-    except engine.dialect.loaded_dbapi.Error as error:
-        raise explain(error, str(engine.url.database)) from error
-
-
-def _until_free(act: Callable[[], object]) -> None:
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            act()
-            return
-        except Exception as error:
-            locked = getattr(error, "sqlite_errorname", "").startswith(
-                ("SQLITE_BUSY", "SQLITE_LOCKED")
-            )
-            if not locked or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _migrate(engine: Engine, name: str) -> None:
-    """Bring the schema to HEAD under the write lock; nothing to do on most starts."""
-    with writing(engine).begin() as connection:
-        at = _revision(connection, name)
+def _migrate(database: Database) -> None:
+    """Bring the schema to HEAD, alone; nothing to do on most starts."""
+    with database.writing.begin() as connection:
+        database.dialect.lock_schema(connection)
+        at = _revision(connection, database.name)
         if at == HEAD:
-            # The lock alone is also given on a file that cannot be written.
+            # A lock alone is also given on a database that cannot be written.
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
         else:
-            _upgrade(connection, at, name)
+            _upgrade(connection, at, database.name)
 
 
 def _revision(connection: Connection, name: str) -> str | None:
-    """The migration that the database is at, None for a new file."""
+    """The migration that the database is at, None for a new one."""
     tables = set(inspect(connection).get_table_names())
+    found = None
     if "alembic_version" in tables:
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        return str(found) if found is not None else None
-    if tables:
+    # Other programs have a table of that name, too; but every schema of ours has this one.
+    foreign = "instances" not in tables if found is not None else "alembic_version" not in tables
+    if tables and foreign:
         raise StoreError(
-            f"database {name} belongs to another program (it has a table {min(tables)!r})",
-            "name another file; renga makes it",
+            f"database {name} belongs to another program"
+            f" (it has a table {min(tables - {'alembic_version'}, default='alembic_version')!r})",
+            "name another database; renga makes its tables",
         )
-    return None
+    return None if found is None else str(found)
 
 
 def _upgrade(connection: Connection, at: str | None, name: str) -> None:
@@ -211,6 +139,6 @@ def _upgrade(connection: Connection, at: str | None, name: str) -> None:
     if at is not None and at not in known:
         raise StoreError(
             f"database {name} was written by a newer renga (schema {at}, this one knows {HEAD})",
-            _NEWER_HINT,
+            "install the newer renga, or name another database",
         )
     command.upgrade(config, HEAD)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from renga.store import database, rows
+from renga.store import rows
+from renga.store.database import Database, open_database
 from renga.store.errors import explain
 from renga.store.writer import GROUP_SECONDS, RETRY_SECONDS, Writer
 
@@ -30,8 +31,8 @@ class Store:
         writer: the queue of rows.
     """
 
-    def __init__(self, engine: Engine, writer: Writer) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="renga-store-reader")
         self.writer = writer
 
@@ -48,11 +49,23 @@ class Store:
         Raises:
             StoreError: it cannot be used; the message is one line.
         """
-        engine = await asyncio.to_thread(database.open_engine, url)
+        database = await asyncio.to_thread(open_database, url)
         writer = Writer(
-            engine, group_seconds=group_seconds, retry_seconds=retry_seconds, fold=rows.folded
+            database, group_seconds=group_seconds, retry_seconds=retry_seconds, fold=rows.folded
         )
-        return cls(engine, writer)
+        return cls(database, writer)
+
+    @property
+    def name(self) -> str:
+        """The database as messages call it, without a password."""
+        return self._database.name
+
+    def clock_us(self, connection: Connection) -> int | None:
+        """Microseconds since 1970 by the clock that all servers on this database share.
+
+        None where they share a machine, whose clock it is then.
+        """
+        return self._database.dialect.clock_us(connection)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
         """Run `act` in a read transaction on a reader's thread.
@@ -64,19 +77,23 @@ class Store:
 
     def _read(self, act: Callable[[Connection], T]) -> T:
         try:
-            with self._engine.begin() as connection:
+            with self._database.reading.begin() as connection:
                 return act(connection)
         except SQLAlchemyError as error:
-            raise explain(error, str(self._engine.url.database)) from error
+            raise explain(error, self.name) from error
 
-    async def write(self, act: Callable[[Connection], T]) -> T:
+    async def write(self, act: Callable[[Connection], T], *, alone: bool = True) -> T:
         """Run `act` in a write transaction, after the rows queued before it; durable on return.
+
+        It may be run several times, where others get in its way. With `alone` no other server's
+        transaction runs that is `alone` too, so that `act` may read first and write by what it
+        found; without, only what its own statements lock is kept from others.
 
         Raises:
             StoreError: the database cannot be written.
             sqlalchemy.exc.IntegrityError: what `act` wrote is against a rule of the schema.
         """
-        return await asyncio.wrap_future(self.writer.call(act))
+        return await asyncio.wrap_future(self.writer.call(act, alone=alone))
 
     async def flush(self) -> None:
         """Wait until every row queued so far is durable.
@@ -89,7 +106,7 @@ class Store:
 
     async def check(self) -> None:
         """Read everything once; StoreError if the file is damaged. Seconds on a large one."""
-        await asyncio.to_thread(database.check, self._engine)
+        await asyncio.to_thread(self._database.check)
 
     async def aclose(self) -> None:
         """Write what waits and close.
@@ -101,7 +118,7 @@ class Store:
             await asyncio.to_thread(self.writer.close)
         finally:
             self._readers.shutdown()
-            self._engine.dispose()
+            self._database.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,8 +1,9 @@
 """The one thread that writes: operations are queued at once and committed in groups.
 
-Owns "what was accepted is written or is reported": a group that the disk refuses is kept and tried
-again, and while it waits nothing new is accepted. Does not know what the rows mean, nor the event
-loop.
+Owns "what was accepted is written, once, or is reported": a group that the database refuses is kept
+and tried again, and while it waits nothing new is accepted; where the connection breaks during a
+commit, nothing else is written until it is known whether that one was. Does not know what the rows
+mean, nor the event loop.
 """
 
 from __future__ import annotations
@@ -10,16 +11,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Update
+from sqlalchemy import Connection, Insert, Update
+from sqlalchemy.exc import SQLAlchemyError
 
-from renga.store.database import file_identity, writing
-from renga.store.errors import RejectedRow, StoreError, explain, is_fault_of_row
+from renga.store.commits import Commits
+from renga.store.database import Database
+from renga.store.errors import (
+    RejectedRow,
+    StoreError,
+    explain,
+    is_fault_of_row,
+    is_transient,
+)
 
 T = TypeVar("T")
 Act = Callable[[Connection], object]
@@ -30,6 +40,13 @@ GROUP_SIZE: Final = 256
 RETRY_SECONDS: Final = 0.5
 MAX_WAITING: Final = 100_000
 """Operations that may wait before new ones are refused: some 100 MB of rows."""
+
+DOUBT_SECONDS: Final = 10.0
+"""How long a caller is kept who waits for a transaction of which nobody knows whether it was
+committed."""
+
+TRIES: Final = 4
+"""How often a transaction is tried that others get in the way of."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +82,34 @@ class _Job:
     due: float
 
 
+class _CutOff(Exception):
+    """The connection broke during the commit; `result` is what counts if it was done."""
+
+    def __init__(self, result: object) -> None:
+        super().__init__()
+        self.result = result
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """A transaction that may be there or not.
+
+    `settle` is told which, or None where that took too long.
+    """
+
+    settle: Callable[[bool | None], object]
+    until: float
+
+
+def _ignore(_committed: bool | None) -> None:
+    """For who does not wait."""
+
+
 class Writer:
     """Queues operations and commits them on a thread of its own.
 
     Args:
-        engine: an open database.
+        database: an open one.
         group_seconds: how long the first operation of a group waits for others.
         group_size: waiting operations that end that wait.
         retry_seconds: pause after a group that the disk refused.
@@ -78,7 +118,7 @@ class Writer:
 
     def __init__(
         self,
-        engine: Engine,
+        database: Database,
         *,
         group_seconds: float = GROUP_SECONDS,
         group_size: int = GROUP_SIZE,
@@ -86,18 +126,19 @@ class Writer:
         max_waiting: int = MAX_WAITING,
         fold: Fold = lambda group: group,
     ) -> None:
-        self._engine = writing(engine)
-        self._name = str(engine.url.database)
+        self._database = database
+        self._name = database.name
         self._group_seconds = group_seconds
         self._group_size = group_size
         self._retry_seconds = retry_seconds
         self._max_waiting = max_waiting
         self._fold = fold
-        self._file = file_identity(self._name)
+        self._commits = Commits()
+        self._doubt: _Doubt | None = None
         self._wake = threading.Condition()
         self._operations: list[Operation] = []
         self._first_at = 0.0
-        self._calls: list[tuple[Act, Future[object]]] = []
+        self._calls: list[tuple[Act, bool, Future[object]]] = []
         self._flushes: list[Future[None]] = []
         self._jobs: list[_Job] = []
         self._failure: StoreError | None = None
@@ -143,15 +184,18 @@ class Writer:
                 "put it on a faster disk",
             )
 
-    def call(self, act: Callable[[Connection], T]) -> Future[T]:
+    def call(self, act: Callable[[Connection], T], *, alone: bool = True) -> Future[T]:
         """Run `act` in a transaction of its own, after the operations that were queued before
         it.
+
+        It may be run several times, where others get in its way. `alone` keeps out what is alone
+        on any other server meanwhile, so that `act` may read first and write by what it found.
         """
         future: Future[T] = Future()
         with self._wake:
             if self._closing:
                 raise StoreError(f"database {self._name} is closed", "the server is stopping")
-            self._calls.append((act, future))  # type: ignore[arg-type]
+            self._calls.append((act, alone, future))  # type: ignore[arg-type]
             self._wake.notify()
         return future
 
@@ -195,11 +239,18 @@ class Writer:
 
     def _run(self) -> None:
         while self._wait_for_work():
+            self._work()
+        self._work(closing=True)
+        self._leave()
+
+    def _work(self, *, closing: bool = False) -> None:
+        if self._resolve(closing=closing):
             self._write_group()
             self._run_calls()
-            self._run_jobs()
-        self._write_group()
-        self._run_calls()
+            if not closing:
+                self._run_jobs()
+        else:
+            self._refuse_waiting()
 
     def _wait_for_work(self) -> bool:
         """Sleep until something is due; False when the store closes."""
@@ -220,6 +271,8 @@ class Writer:
             full = len(self._operations) >= self._group_size
             ready = now if full else self._first_at + self._group_seconds
             times.append(max(ready, self._retry_at))
+        if self._doubt is not None:
+            times.append(self._retry_at)
         return min(times) - now if times else None
 
     def _write_group(self) -> None:
@@ -228,7 +281,10 @@ class Writer:
             flushes, self._flushes = self._flushes, []
         outcome: StoreError | None = None
         try:
-            outcome = self._commit(group) if group else None
+            outcome = _report(self._commit(group)) if group else None
+        except _CutOff as cut:
+            self._begin_doubt(cut, partial(self._settle_group, len(group), cut.result))
+            outcome = self._keep(group, cut.__cause__ or cut)
         except Exception as error:  # noqa: BLE001  whatever it is, the rows are kept
             outcome = self._keep(group, error)
         else:
@@ -237,48 +293,100 @@ class Writer:
         for future in flushes:
             _settle(future, None, outcome)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        # A write-ahead log goes on quietly in a file that was deleted or replaced: look at each
-        # time.
-        if file_identity(self._name) != self._file:
-            raise StoreError(
-                f"database {self._name} was moved, deleted or replaced while it was in use",
-                "put it back, or start renga again; what it could not write yet is lost then",
-            )
-        with self._engine.begin() as connection:
-            yield connection
+    def _settle_group(self, size: int, rejected: list[str], committed: bool | None) -> None:
+        """The group at the head of the queue is written, or is to be written again."""
+        if committed:
+            _report(rejected)
+            with self._wake:
+                del self._operations[:size]
 
-    def _commit(self, group: Sequence[Operation]) -> RejectedRow | None:
-        """Write the group; when a row is at fault, write the others and report that one."""
+    def _transact(self, act: Callable[[Connection], T], *, alone: bool = False) -> T:
+        """What `act` returns, once what it wrote is durable. Raises what it raises, or _CutOff."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._try(act, alone)
+            except SQLAlchemyError as error:
+                if not left or not is_transient(error):
+                    raise
+        raise AssertionError
+
+    def _try(self, act: Callable[[Connection], T], alone: bool) -> T:
+        dialect, engine = self._database.dialect, self._database.writing
+        dialect.look()
+        if not self._commits.entered:
+            with engine.begin() as connection:
+                self._commits.enter(connection)
+            self._commits.entered = True
+        with engine.connect() as connection:  # its end rolls back
+            transaction = connection.begin()
+            self._commits.number(connection)
+            if alone:
+                dialect.lock_writes(connection)
+            result = act(connection)
+            try:
+                transaction.commit()
+            except Exception as error:
+                raise _CutOff(result) from error
+        self._commits.done()
+        return result
+
+    def _begin_doubt(self, cut: _CutOff, settle: Callable[[bool | None], object]) -> None:
+        self._doubt = _Doubt(settle, time.monotonic() + DOUBT_SECONDS)
+        self._fail(explain(cut.__cause__ or cut, self._name))
+
+    def _resolve(self, *, closing: bool = False) -> bool:
+        """Find out whether what is in doubt was committed; False while nobody can say."""
+        if self._doubt is None:
+            return True
         try:
-            with self._transaction() as connection:
-                for part in _by_rank(self._fold(group)):
-                    rows = connection.execute(
-                        part[0].statement, [op.values for op in part]
-                    ).rowcount
-                    if rows != len(part):
-                        raise RejectedRow("a row of the group matched nothing")
-        except Exception as error:
-            if not is_fault_of_row(error):
-                raise
-            return self._commit_one_by_one(group)
-        return None
+            self._database.dialect.look()
+            with self._database.writing.begin() as connection:
+                committed = self._commits.was_done(connection)
+        except Exception as error:  # noqa: BLE001  whatever it is, it goes on being unknown
+            self._fail(explain(error, self._name))
+            if closing or time.monotonic() > self._doubt.until:
+                self._doubt.settle(None)
+                self._doubt.settle = _ignore
+            return False
+        if committed:
+            self._commits.done()
+        doubt, self._doubt = self._doubt, None
+        self._recover()
+        doubt.settle(committed)
+        return True
 
-    def _commit_one_by_one(self, group: Sequence[Operation]) -> RejectedRow | None:
-        rejected: list[str] = []
-        refused: list[Operation] = []
-        with self._transaction() as connection:
-            for operation in sorted(group, key=lambda op: op.rank):
-                alone = any(operation.needs is one for one in refused)
-                chosen = operation.otherwise if alone and operation.otherwise else operation
-                fault = _execute_alone(connection, chosen)
-                if fault is not None:
-                    refused.append(operation)
-                    rejected.append(f"{operation.label}: {fault}")
-        for line in rejected:
-            _log.error("a ledger row was refused by the database: %s", line)
-        return RejectedRow("; ".join(rejected)) if rejected else None
+    def _refuse_waiting(self) -> None:
+        """Tell who waits that nothing can be written; the rows stay."""
+        with self._wake:
+            calls, self._calls = self._calls, []
+            flushes, self._flushes = self._flushes, []
+        for flush in flushes:
+            _settle(flush, None, self._failure)
+        for _, _, future in calls:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(self._failure or StoreError(f"database {self._name} failed"))
+
+    def _leave(self) -> None:
+        """Remove what the database holds for this writer alone; it may stay where that fails."""
+        if self._commits.entered and self._failure is None:
+            with suppress(Exception), self._database.writing.begin() as connection:
+                self._commits.leave(connection)
+
+    def _commit(self, group: Sequence[Operation]) -> list[str]:
+        """Write the group; where rows are at fault, write the others and say which those are."""
+
+        def act(connection: Connection) -> list[str]:
+            for part in _by_rank(self._fold(group)):
+                if _execute(connection, part) != len(part):
+                    raise RejectedRow("a row of the group matched nothing")
+            return []
+
+        try:
+            return self._transact(act)
+        except Exception as error:
+            if not is_fault_of_row(error) or isinstance(error, _CutOff):
+                raise
+            return self._transact(partial(_write_one_by_one, group=group))
 
     def _keep(self, group: list[Operation], error: Exception) -> StoreError:
         """Put the group back at the head of the queue and refuse new beginnings."""
@@ -302,14 +410,19 @@ class Writer:
     def _run_calls(self) -> None:
         with self._wake:
             calls, self._calls = self._calls, []
-        for act, future in calls:
+        for number, (act, alone, future) in enumerate(calls):
+            if self._doubt is not None:
+                with self._wake:
+                    self._calls[:0] = calls[number:]
+                return
             if future.set_running_or_notify_cancel():
-                self._run_call(act, future)
+                self._run_call(act, alone, future)
 
-    def _run_call(self, act: Act, future: Future[object]) -> None:
+    def _run_call(self, act: Act, alone: bool, future: Future[object]) -> None:
         try:
-            with self._transaction() as connection:
-                result = act(connection)
+            result = self._transact(act, alone=alone)
+        except _CutOff as cut:
+            self._begin_doubt(cut, partial(_settle_call, future, cut, self._name))
         except Exception as error:  # noqa: BLE001  it belongs to whoever asked
             fault = is_fault_of_row(error)
             future.set_exception(error if fault else explain(error, self._name))
@@ -318,11 +431,12 @@ class Writer:
 
     def _run_jobs(self) -> None:
         now = time.monotonic()
-        for job in [job for job in self._jobs if job.due <= now]:
+        for job in [job for job in self._jobs if job.due <= now and self._doubt is None]:
             job.due = now + job.seconds
             try:
-                with self._transaction() as connection:
-                    job.act(connection)
+                self._transact(job.act)
+            except _CutOff as cut:
+                self._begin_doubt(cut, _ignore)
             except Exception as error:  # noqa: BLE001  a failing disk is reported later
                 self._fail(explain(error, self._name))
                 job.due = min(job.due, now + self._retry_seconds)
@@ -338,16 +452,62 @@ def _by_rank(group: Sequence[Operation]) -> list[list[Operation]]:
     return [parts[rank] for rank in sorted(parts)]
 
 
+def _execute(connection: Connection, part: Sequence[Operation]) -> int:
+    """Write rows of one kind; how many were added or matched."""
+    return connection.execute(
+        part[0].statement,
+        [operation.values for operation in part],
+        execution_options={"preserve_rowcount": True},
+    ).rowcount
+
+
+def _write_one_by_one(connection: Connection, *, group: Sequence[Operation]) -> list[str]:
+    """Write what can be written; what is wrong with the rest, row by row."""
+    rejected: list[str] = []
+    refused: list[Operation] = []
+    for operation in sorted(group, key=lambda op: op.rank):
+        alone = any(operation.needs is one for one in refused)
+        chosen = operation.otherwise if alone and operation.otherwise else operation
+        fault = _execute_alone(connection, chosen)
+        if fault is not None:
+            refused.append(operation)
+            rejected.append(f"{operation.label}: {fault}")
+    return rejected
+
+
+def _report(rejected: Sequence[str]) -> RejectedRow | None:
+    """Log the rows that were refused, once the others are there."""
+    for line in rejected:
+        _log.error("a ledger row was refused by the database: %s", line)
+    more = f"; and {len(rejected) - 3} more" if len(rejected) > 3 else ""
+    return RejectedRow("; ".join(rejected[:3]) + more) if rejected else None
+
+
 def _execute_alone(connection: Connection, operation: Operation) -> str | None:
     """Write one row inside a savepoint; what is wrong with it, or None."""
     try:
         with connection.begin_nested():
-            rows = connection.execute(operation.statement, [operation.values]).rowcount
+            rows = _execute(connection, [operation])
     except Exception as error:
         if not is_fault_of_row(error):
             raise
         return " ".join(str(getattr(error, "orig", None) or error).split())
     return None if rows == 1 else "no open row of this server matches it"
+
+
+def _settle_call(future: Future[object], cut: _CutOff, name: str, committed: bool | None) -> None:
+    """Give who waits what came of the transaction."""
+    if committed:
+        future.set_result(cut.result)
+    elif committed is None:
+        future.set_exception(
+            StoreError(
+                f"database {name} was lost during a commit: whether it was done is not known",
+                "look for what was to be written before it is written again",
+            )
+        )
+    else:
+        future.set_exception(explain(cut.__cause__ or cut, name))
 
 
 def _settle(future: Future[None], result: None, error: StoreError | None) -> None:
