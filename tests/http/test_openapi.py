@@ -100,6 +100,8 @@ CALLS: list[tuple[str, str, str, Any, int]] = [
      200),
     ("post", "/v1/chat/completions", "", {"model": "haiku", "messages": asking()["messages"]}, 200),
     ("post", "/v1/chat/completions", "", {"model": "haiku"}, 400),
+    ("post", "/v1/chat/completions/input_tokens", "",
+     {"model": "haiku", "messages": asking()["messages"]}, 200),
     ("post", "/v1/chat/completions", "", {"model": "x", "messages": asking()["messages"]}, 404),
     ("get", "/v1/models", "", None, 200),
     ("get", "/v1/models/{name}", "opus", None, 200),

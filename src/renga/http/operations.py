@@ -27,7 +27,12 @@ from renga.http.models import LARGEST_PAGE, LIFECYCLES
 from renga.http.openai.answers import DONE
 from renga.http.openai.models import OpenAIModel, OpenAIModelList
 from renga.http.openai.requests import IGNORED, ChatRequest
-from renga.http.openai.shapes import ChatCompletion, ChatCompletionChunk, OpenAIError
+from renga.http.openai.shapes import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    InputTokens,
+    OpenAIError,
+)
 from renga.http.openai.words import CHAT_WORDS
 from renga.http.requests import RequestRow
 from renga.http.versions import VERSIONS
@@ -287,6 +292,18 @@ OPERATIONS: tuple[Operation, ...] = (
         ignored={name: why for name, (_, why) in IGNORED.items()},
         stream=ChatCompletionChunk,
         last=DONE,
+        raises=ASKING,
+        failure=OpenAIError,
+    ),
+    Operation(
+        "count_chat_tokens",
+        "post",
+        "/v1/chat/completions/input_tokens",
+        "OpenAI",
+        "The size of a prompt of OpenAI's chat, in the form of llama.cpp's server.",
+        answer=InputTokens,
+        body=ChatRequest,
+        words=CHAT_WORDS,
         raises=ASKING,
         failure=OpenAIError,
     ),

@@ -69,6 +69,8 @@ NO_ROOM: Final = "insufficient_system_resource"  # DeepSeek's
 _CUT: Final[frozenset[StopReason]] = frozenset(
     {"max_tokens", "model_context_window_exceeded", "refusal"}
 )
+# Characters of a piece, beyond which it is taken for one more token.
+LONG_PIECE: Final = 8
 # Tokens by which a server's own count of a full window may be off.
 MARGIN: Final = 16
 
@@ -139,11 +141,11 @@ class Answering:
         self._tokens = Tokens()
         self._finder = StopFinder(terms.stops)
         self._calls = CallReader(single=terms.single)
-        self._started = False
+        self._seen = self._started = False
         self._finish: str | None = None
         self._stopped: str | None = None  # the stop sequence that the server told
         self._refused = False
-        self._pieces = self._thoughts = 0
+        self._pieces = self._written = self._thought = 0  # pieces, and characters of them
         self._index = -1
         self._open: Kind | None = None
         self._held = ""  # white space that may stand before text
@@ -161,9 +163,9 @@ class Answering:
         choice = next((one for one in chunk.choices or () if one.index == 0), None)
         if choice is not None and choice.error is not None:
             raise self._error(choice.error)
+        self._seen = True
         self._count(chunk, choice)
-        if not self._started:
-            self._started = True
+        if not self._started and (self._tokens.prompt is not None or _says(choice)):
             yield self._start()
         if choice is not None and self._finish is None:
             yield from self._choice(choice)
@@ -171,11 +173,13 @@ class Answering:
 
     def end(self) -> Iterator[Event]:
         """The stream ended, or was left behind a stop sequence. Raises a fault without a reason."""
-        if not self._started:
+        if not self._seen:
             raise self._fault("empty_stream")
         if self._finish is None and not self.over:
             raise self._fault("missing_stop")
         reason = self._reason()
+        if not self._started:
+            yield self._start()
         if not self.over:
             yield from self._text(self._finder.finish())
         yield from self._end_calls(cut=reason in _CUT)
@@ -210,18 +214,24 @@ class Answering:
             content = None
         thought = delta.reasoning_content or delta.reasoning
         if thought:
-            self._pieces += 1
-            self._thoughts += 1
+            self._add(thought)
+            self._thought += len(thought)
             yield from self._thinking(thought)
         if delta.refusal:
             self._refused = True
             content = (content or "") + delta.refusal
         if content:
-            self._pieces += 1
+            self._add(content)
             yield from self._text(self._finder.feed(content))
         for piece in delta.tool_calls or ():
-            self._pieces += 1
+            given = piece.function and piece.function.arguments
+            self._add(given if isinstance(given, str) else "")
             yield from self._call(lambda piece=piece: self._calls.feed(piece))  # type: ignore[misc]
+
+    def _add(self, text: str) -> None:
+        """Count a piece: a token, or as many as there may be in an answer that came at once."""
+        self._written += len(text)
+        self._pieces += 1 + len(text) // LONG_PIECE
 
     def _parts(self, parts: list[Any]) -> Iterator[Event]:
         """Content in parts, as Mistral's thinking models write it."""
@@ -363,10 +373,14 @@ class Answering:
         attempt.estimated = used.prompt is None or used.output is None
         output = self._pieces if used.output is None else used.output
         attempt.output = 0 if self._terms.silent else output
-        thinking = self._thoughts if used.thinking is None else used.thinking
+        thinking = used.thinking
+        if thinking is None:
+            thinking = round(attempt.output * self._thought / max(1, self._written))
         attempt.thinking = min(thinking, attempt.output)
 
     def _start(self) -> MessageStart:
+        """The first event, as late as can be: some servers tell the prompt's size only then."""
+        self._started = True
         self._meter()
         attempt = self._attempt
         usage = Usage(
@@ -413,6 +427,16 @@ _STATUS: Final[Mapping[str, int]] = {
     "timeout_error": 504,
     "unavailable_error": 503,
 }
+
+
+def _says(choice: ChunkChoice | None) -> bool:
+    """Whether a choice brings anything: the first often has the role alone."""
+    delta = choice and (choice.delta or choice.message)
+    return choice is not None and bool(
+        choice.finish_reason
+        or (delta and (delta.content or delta.reasoning_content or delta.reasoning))
+        or (delta and (delta.tool_calls or delta.refusal))
+    )
 
 
 def _type_of(said: Any) -> str:

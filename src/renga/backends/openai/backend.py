@@ -153,7 +153,10 @@ class OpenaiBackend:
         answering = self._answering(request, attempt, size)
         try:
             async with self._upstream.post(
-                "/chat/completions", body, affinity=lambda: heads_of(request)
+                "/chat/completions",
+                body,
+                headers=self._said(),
+                affinity=lambda: heads_of(request),
             ) as reply:
                 async with aclosing(self._chunks(reply, whole=whole)) as chunks:  # type: ignore[type-var]
                     async for chunk in chunks:
@@ -184,6 +187,10 @@ class OpenaiBackend:
             return await asyncio.to_thread(write)
         return write()
 
+    def _said(self) -> dict[str, str] | None:
+        """What a request says of its connection."""
+        return {"connection": "close"} if self._known.quirks.closes else None
+
     def _is_whole(self, request: MessagesRequest, most: int) -> bool:
         """Whether the answer is asked for in one piece."""
         if request.stream or most > WHOLE_TOKENS:
@@ -209,7 +216,7 @@ class OpenaiBackend:
         if route is None:
             return estimate(body, read)
         path, field = route
-        async with self._upstream.post(path, body) as reply:
+        async with self._upstream.post(path, body, headers=self._said()) as reply:
             said = await reply.json()
             size = said.get(field) if isinstance(said, dict) else None
             if type(size) is not int or size < 0:

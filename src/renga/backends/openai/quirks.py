@@ -44,6 +44,7 @@ class Quirks:
         logprobs: whether it tells likelihoods of tokens.
         progress: how each piece of a stream tells the tokens so far: as `usage`, as llama.cpp's
             `timings`, or not at all; then an answer that is cut is counted by its pieces.
+        closes: it ends connections behind an answer without saying so; each is used once.
         window: tokens of context where neither the server nor the configuration says.
         fixed: a pattern of models that think, draw tokens their own way and take no sampling.
         count: the route that counts a prompt's tokens; `estimate` where there is none.
@@ -65,6 +66,7 @@ class Quirks:
     logprobs: bool = True
     progress: Literal["", "usage", "timings"] = ""
     count: Literal["estimate", "tokenize", "input_tokens"] = "estimate"
+    closes: bool = False
     window: int = 32_768
     fixed: str = ""
     owner: tuple[str, ...] = ()
@@ -101,6 +103,7 @@ QUIRKS: Final[Mapping[str, Quirks]] = {
         prefill="itself",
         progress="timings",
         count="input_tokens",
+        closes=True,
         owner=("llamacpp",),
     ),
     "ollama": Quirks(
@@ -189,6 +192,8 @@ def known_by(urls: Iterable[str], models: Any) -> str | None:
         if row.host and row.host in hosts:
             return name
     owners = {str(entry.get("owned_by")) for entry in entries(models)}
+    if any("renga" in entry for entry in entries(models)):
+        return "renga"  # its own list of models, which callers without a key are shown
     return next((name for name, row in QUIRKS.items() if owners.intersection(row.owner)), None)
 
 
@@ -209,7 +214,8 @@ def entry_of(models: Any, model: str) -> dict[str, Any]:
 _WINDOWS: Final = (
     ("max_model_len",),  # vLLM, SGLang
     ("meta", "n_ctx"),  # llama.cpp: of a slot
-    ("context_window",),  # renga
+    ("context_window",),  # renga, in its two lists
+    ("max_input_tokens",),
     ("context_length",),  # OpenRouter
     ("meta", "n_ctx_train"),
 )

@@ -101,14 +101,14 @@ def body_of(placed: Placed[MessagesRequest], form: Form, *, most: int, stream: b
 
 def count_body_of(placed: Placed[Any], form: Form) -> Json:
     """The body for the route that counts a prompt's tokens."""
-    body: Json = {"model": form.model, "messages": messages_of(placed, form.quirks)}
-    if form.thinks:
-        thinking = _thinking(placed.request, form.quirks)
-        body |= {k: v for k, v in thinking.items() if k == "chat_template_kwargs"}
-    tools = _tools(placed.request, form.quirks)
-    if "tools" in tools:
-        body["tools"] = tools["tools"]
-    return body | _prefill(placed.request, form.quirks)
+    request, quirks = placed.request, form.quirks
+    return {
+        "model": form.model,
+        "messages": messages_of(placed, quirks),
+        **_tools(request, quirks),
+        **(_thinking(request, quirks) if form.thinks else {}),
+        **_prefill(request, quirks),
+    }
 
 
 # --- messages -------------------------------------------------------------------------------------

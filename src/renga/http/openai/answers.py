@@ -69,7 +69,7 @@ class Choice:
         self._reused = reused
         self._logprobs = logprobs
         self._usage = Usage(input_tokens=0, output_tokens=0)
-        self._calls = 0
+        self._calls = self._pieces = 0
         self._call: ToolUseBlock | None = None
         self._has_arguments = False
 
@@ -85,6 +85,7 @@ class Choice:
             case BlockStart():
                 return self._begin(event)
             case BlockDelta():
+                self._pieces += 1
                 return self._more(event)
             case BlockStop():
                 return self._end_call()
@@ -139,15 +140,19 @@ class Choice:
         return {"delta": {"tool_calls": [{"index": self._calls - 1, **part}]}}
 
     def usage(self) -> Json:
-        """The tokens; cached are those that a breakpoint found, and those that lay there anyway."""
+        """The tokens; cached are those that a breakpoint found, and those that lay there anyway.
+
+        Of an answer that goes on, the pieces so far stand for its tokens.
+        """
         used = self._usage
+        output = used.output_tokens if self.finish_reason else self._pieces
         read, written = used.cache_read_input_tokens, used.cache_creation_input_tokens
         prompt = used.input_tokens + read + written
         details = used.output_tokens_details
         return {
             "prompt_tokens": prompt,
-            "completion_tokens": used.output_tokens,
-            "total_tokens": prompt + used.output_tokens,
+            "completion_tokens": output,
+            "total_tokens": prompt + output,
             "prompt_tokens_details": {
                 "cached_tokens": read + min(self._reused(), used.input_tokens),
                 "cache_write_tokens": written,
@@ -176,8 +181,11 @@ class ChunkForm:
 
     ping = b": ping\n\n"
 
-    def __init__(self, choice: Choice, *, include_usage: bool) -> None:
+    def __init__(
+        self, choice: Choice, *, include_usage: bool, continuous_usage: bool = False
+    ) -> None:
         self._choice = choice
+        self._continuous_usage = continuous_usage
         self._nothing_used: Json = {"usage": None} if include_usage else {}
         self._include_usage = include_usage
 
@@ -203,7 +211,8 @@ class ChunkForm:
     def _chunk(self, added: Json, finish: str | None) -> bytes:
         choice = {"index": 0, "logprobs": None, **added, "finish_reason": finish}
         head = {**self._choice.head, "object": "chat.completion.chunk"}
-        return data_line(_encode({**head, "choices": [choice], **self._nothing_used}))
+        used = {"usage": self._choice.usage()} if self._continuous_usage else self._nothing_used
+        return data_line(_encode({**head, "choices": [choice], **used}))
 
 
 class Completion:

@@ -1,5 +1,7 @@
 """`POST /v1/chat/completions`: OpenAI's chat, streamed or whole, over the same gateway.
 
+And what its prompt counts: `POST /v1/chat/completions/input_tokens`, as llama.cpp's server has it.
+
 Owns the order in which a request is checked (key, body, fields) and the headers of an answer. It
 only translates: the request by `translation`, the events by `answers`.
 """
@@ -11,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from renga.caller import Caller
@@ -51,7 +53,10 @@ class Chat:
 
     def routes(self) -> list[Route]:
         """What it answers."""
-        return [Route("/v1/chat/completions", self.create, methods=["POST"])]
+        return [
+            Route("/v1/chat/completions", self.create, methods=["POST"]),
+            Route("/v1/chat/completions/input_tokens", self.count, methods=["POST"]),
+        ]
 
     async def create(self, request: Request) -> Response | EventStream:
         """An answer, whole or as a stream of chunks."""
@@ -71,7 +76,11 @@ class Chat:
         if asked.request.stream:
             return EventStream(
                 events,
-                ChunkForm(choice, include_usage=asked.include_usage),
+                ChunkForm(
+                    choice,
+                    include_usage=asked.include_usage,
+                    continuous_usage=asked.continuous_usage,
+                ),
                 running=self._running,
                 head=lambda: _headers(caller, asked),
                 ping_seconds=self._ping_seconds,
@@ -80,6 +89,19 @@ class Chat:
         await self._running.guard(_collect(events, completion), request.receive)
         body = completion.body(logprobs=logprobs)
         return Response(body, headers=_headers(caller, asked), media_type=JSON)
+
+    async def count(self, request: Request) -> Response:
+        """The size of a prompt, as llama.cpp's server tells it."""
+        caller = await self._auth.caller(request)
+        raw = await read_body(request, self._limit)
+        asked = await asyncio.to_thread(_understand, raw)
+        counting = self._gateway.count_tokens(asked.request, caller)
+        try:
+            count = await self._running.guard(counting, request.receive)
+        except InvalidRequest as error:
+            raise in_their_words(error, asked.places) from error
+        body = {"object": "response.input_tokens", "input_tokens": count.input_tokens}
+        return JSONResponse(body, headers=_headers(caller, asked))
 
 
 def _understand(raw: bytes) -> Translated:

@@ -371,9 +371,13 @@ Format = Annotated[
 
 
 class StreamOptions(Wire):
-    """`include_usage` sends the usage before the end."""
+    """`include_usage` sends the usage before the end, `continuous_usage_stats` with each chunk.
+
+    The latter is vLLM's, and says of the answer how many pieces of it were sent so far.
+    """
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
     include_obfuscation: bool | None = None
     """Without effect: answers are not padded."""
 

@@ -144,7 +144,10 @@ class ChunkChoice(TypedDict):
 
 
 class ChatCompletionChunk(TypedDict):
-    """A piece of an answer. The last has the usage, where `include_usage` asked for it."""
+    """A piece of an answer. The last has the usage, where `include_usage` asked for it.
+
+    Each has it as it stands, where `continuous_usage_stats` asked for that.
+    """
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -153,6 +156,13 @@ class ChatCompletionChunk(TypedDict):
     service_tier: Literal["default"]
     choices: list[ChunkChoice]
     usage: NotRequired[CompletionUsage | None]
+
+
+class InputTokens(TypedDict):
+    """The size of a prompt."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
 
 
 class ErrorDetail(TypedDict):

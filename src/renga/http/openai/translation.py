@@ -57,6 +57,7 @@ class Translated:
     places: Mapping[str, str]
     ignored: Sequence[str]
     include_usage: bool
+    continuous_usage: bool
 
 
 def translate(body: dict[str, Any]) -> Translated:
@@ -91,8 +92,10 @@ def translate(body: dict[str, Any]) -> Translated:
         request = parse(TunedRequest, given)
     except InvalidRequest as error:
         raise in_their_words(error, places) from error
-    usage = bool(asked.stream_options and asked.stream_options.include_usage)
-    return Translated(request, places, ignored_in(body), usage)
+    options = asked.stream_options
+    usage = bool(options and options.include_usage)
+    continuous = usage and bool(options and options.continuous_usage_stats)
+    return Translated(request, places, ignored_in(body), usage, continuous)
 
 
 def in_their_words(error: InvalidRequest, places: Mapping[str, str]) -> InvalidRequest:

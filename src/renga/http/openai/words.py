@@ -15,7 +15,8 @@ CHAT_WORDS: dict[str, str] = {
     "seed": "draws the same answer again from the same prompt, with the same model and machine",
     "stop": "a string or several that end the answer and are not part of it",
     "stream": "server-sent events instead of one JSON object",
-    "stream_options": "`include_usage` sends the usage before the end",
+    "stream_options": "`include_usage` sends the usage before the end, `continuous_usage_stats` "
+    "with each chunk",
     "tools": "functions that the model may call; arguments always follow `parameters`",
     "tool_choice": "`none`, `auto`, `required`, or an object that names a function or some",
     "parallel_tool_calls": "`false` allows one call at most",
