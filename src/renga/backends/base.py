@@ -7,9 +7,9 @@ timeouts and recording are backends that wrap a backend. It does not know tiers 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from renga.caching import is_marked
 from renga.conversation import is_prefilled
@@ -298,6 +298,14 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Free everything. Idempotent."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A backend that can say how busy it is."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Numbers by name, by those of `renga.engine.messages.Stats`; none while it is not up."""
 
 
 def refuse(name: str, field_path: str, request: Prompt) -> InvalidRequest:

@@ -6,10 +6,10 @@ it, while the server runs. It adds nothing to the backend that it becomes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
-from renga.backends.base import Attempt, Backend, Capabilities, Health
+from renga.backends.base import Attempt, Backend, Capabilities, Health, Measured
 from renga.errors import Unavailable
 from renga.events import Event
 from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
@@ -59,6 +59,9 @@ class ChosenBackend:
 
     def health(self) -> Health:
         return Health("unloaded", "stopped") if self._inner is None else self._inner.health()
+
+    def figures(self) -> Mapping[str, float]:
+        return self._inner.figures() if isinstance(self._inner, Measured) else {}
 
     async def aclose(self) -> None:
         """Free everything. Idempotent."""

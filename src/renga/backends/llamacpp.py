@@ -8,7 +8,7 @@ and held to grammars as everywhere else, and answers are read the same way. It k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -167,6 +167,9 @@ class LlamacppBackend:
             await self._documents.aclose()
         finally:
             self._machine.release(self.name)
+
+    def figures(self) -> Mapping[str, float]:
+        return {} if self.server is None else self.server.figures()
 
     def health(self) -> Health:
         if self.server is None or self.model is None or self._plan is None:

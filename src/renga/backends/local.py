@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
@@ -170,6 +170,10 @@ class LocalBackend:
                 await engine.aclose()
         finally:
             self._machine.release(self.name)
+
+    def figures(self) -> Mapping[str, float]:
+        stats = None if self.engine is None else self.engine.stats()
+        return {} if stats is None else asdict(stats)
 
     def health(self) -> Health:
         if self.engine is None or self.model is None:

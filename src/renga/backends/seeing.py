@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import asdict
 
 from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.local import LEAST_TOP_P, Answer, count_in, sampling_of
@@ -138,6 +140,10 @@ class SeeingBackend:
                 await engine.aclose()
         finally:
             self._machine.release(self.name)
+
+    def figures(self) -> Mapping[str, float]:
+        stats = None if self.engine is None else self.engine.stats()
+        return {} if stats is None else asdict(stats)
 
     def health(self) -> Health:
         if self.engine is None or self.model is None:

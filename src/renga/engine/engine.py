@@ -155,9 +155,12 @@ class Engine:
         """A snapshot of the queues, the blocks and the totals since the start."""
         # First, for it lets go of what expired.
         pinned = self._scheduler.pinned_now()
+        batch = self._scheduler.batch
         return Stats(
             running=self._scheduler.running,
             waiting=self._scheduler.waiting,
+            batch_running=batch.running,
+            batch_waiting=batch.count - batch.running,
             blocks=self._pool.blocks,
             free_blocks=self._pool.available,
             cached_blocks=self._pool.cached,

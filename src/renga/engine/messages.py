@@ -304,6 +304,9 @@ class Stats(msgspec.Struct, tag="stats", kw_only=True):
 
     running: int
     waiting: int
+    batch_running: int = 0
+    batch_waiting: int = 0
+    """Of those, the ones in the batch lane."""
     blocks: int
     free_blocks: int
     """Blocks that a new sequence could take, cached ones included."""

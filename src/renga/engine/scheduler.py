@@ -52,6 +52,13 @@ class Refusal(NamedTuple):
     retry_after: float
 
 
+class LaneDepth(NamedTuple):
+    """Sequences of a lane, and those of them that hold blocks."""
+
+    count: int
+    running: int
+
+
 @dataclass(eq=False, slots=True)
 class _Track:
     """Prompts of one size: the one that is prefilled now, and those behind, oldest first."""
@@ -148,6 +155,12 @@ class Scheduler:
     def waiting(self) -> int:
         """Sequences that do not."""
         return len(self._sequences) - len(self._running)
+
+    @property
+    def batch(self) -> LaneDepth:
+        """How many sequences the batch lane has, and how many of them hold blocks."""
+        lane = self._lanes["batch"]
+        return LaneDepth(lane.count, lane.running)
 
     def pinned_now(self) -> int:
         """Blocks that cache entries keep, without those that expired."""

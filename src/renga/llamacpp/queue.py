@@ -36,6 +36,11 @@ class SlotQueue:
         return sum(len(lane) for lane in self._lanes.values())
 
     @property
+    def batches(self) -> int:
+        """How many of those are in the batch lane."""
+        return len(self._lanes["batch"])
+
+    @property
     def running(self) -> int:
         """How many have a slot."""
         return self._running

@@ -130,6 +130,15 @@ class LlamacppServer:
         """How many answers wait for a slot."""
         return self._queue.waiting
 
+    def figures(self) -> dict[str, float]:
+        """How many have a slot and how many wait for one, batches among the latter."""
+        queue = self._queue
+        return {
+            "running": queue.running,
+            "waiting": queue.waiting,
+            "batch_waiting": queue.batches,
+        }
+
     async def generate(
         self, ask: Ask, meter: Callable[[Event], None] | None = None
     ) -> AsyncGenerator[Event, None]:

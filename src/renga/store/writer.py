@@ -152,6 +152,11 @@ class Writer:
         """Why nothing can be written just now; None while all is well."""
         return self._failure
 
+    @property
+    def waiting(self) -> int:
+        """How many rows are queued and not committed yet."""
+        return len(self._operations)
+
     def put(self, *operations: Operation, begins: bool = False) -> None:
         """Queue rows; returns at once. What is put in one call is committed in one transaction.
 
