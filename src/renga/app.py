@@ -84,6 +84,8 @@ class App:
             ledger = await Ledger.start(url, clock=clock, instance_id=ids("inst"))
             stack.push_async_callback(ledger.aclose)
             keys = Keys(ledger.store, clock=clock)
+            keys.keep_stamped()
+            stack.push_async_callback(keys.aclose)
             limits = Limits(
                 config.limits, ledger.store, instance_id=ledger.instance_id, clock=clock
             )

@@ -13,7 +13,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from renga.cli import ask, bench, cache, chat, cost, doctor, keys, ledger, models, serve, version
+from renga.cli import (
+    ask,
+    bench,
+    cache,
+    chat,
+    cost,
+    doctor,
+    keys,
+    ledger,
+    models,
+    serve,
+    version,
+    workspaces,
+)
 from renga.cli.screen import abandon_stdout, complain
 from renga.errors import RengaError, SetupError
 
@@ -58,6 +71,7 @@ def build() -> typer.Typer:
         commands.command(name=module.__name__.rpartition(".")[2])(module.run)
     commands.add_typer(models.build(), name="models")
     commands.add_typer(keys.build(), name="keys")
+    commands.add_typer(workspaces.build(), name="workspaces")
     commands.add_typer(ledger.build(), name="ledger")
     commands.add_typer(cost.build(), name="cost")
     commands.add_typer(cache.build(), name="cache")

@@ -45,3 +45,4 @@ AgainstOption = Annotated[
         show_default=False,
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]

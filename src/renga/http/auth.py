@@ -1,8 +1,8 @@
 """Who sends a request: the key in its headers, resolved to a workspace.
 
-Owns two rules: a key must be sent, always; and until the first key is created any value is
-accepted, but only from this machine, and only under this machine's name: a page in a browser here
-may have a name of its own made to point at us. Keys are compared in `renga.keys`, in constant time;
+Owns three rules: a key must be sent, always; it must have the scope that the endpoint names; and
+until the first key is created any value is accepted, but only from this machine, and only under
+this machine's name: a page in a browser here may have a name of its own made to point at us. Keys are compared in `renga.keys`, in constant time;
 none is logged or repeated in a message.
 """
 
@@ -16,9 +16,9 @@ from typing import Protocol
 from starlette.requests import Request
 
 from renga.caller import Caller
-from renga.errors import AuthenticationFailed, SetupError
+from renga.errors import AuthenticationFailed, PermissionDenied, SetupError
 from renga.http.errors import request_id_of
-from renga.keys import Keys
+from renga.keys import COMMON, Keys, Scope
 
 DEFAULT_WORKSPACE = "default"
 OPEN_SECONDS = 1.0  # how long after the first key was made any value may still be accepted
@@ -39,13 +39,19 @@ class Auth:
         self._ticks = ticks
         self._open_until = 0.0
 
-    async def caller(self, request: Request) -> Caller:
-        """Who asks. Raises AuthenticationFailed."""
+    async def caller(self, request: Request, scope: Scope = "messages") -> Caller:
+        """Who asks for what needs `scope`. Raises AuthenticationFailed, PermissionDenied."""
+        caller = await self._identified(request)
+        if scope not in caller.scopes:
+            raise _denied(scope, caller, request)
+        return caller
+
+    async def _identified(self, request: Request) -> Caller:
         presented = presented_key(request)
         request_id = request_id_of(request)
         found = await self._keys.resolve(presented)
         if found is not None:
-            return Caller(found.workspace, request_id, found.key_id)
+            return Caller(found.workspace, request_id, found.key_id, found.name, found.scopes)
         if not await self._is_open():
             raise AuthenticationFailed("invalid x-api-key: it is not a key of this server, or off")
         if not is_loopback(request.client.host if request.client else ""):
@@ -58,7 +64,7 @@ class Auth:
                 "this server has no keys yet and answers only as localhost or 127.0.0.1, not as "
                 f"'{request.headers['host'][:100]}'; create a key with `renga keys create`"
             )
-        return Caller(DEFAULT_WORKSPACE, request_id)
+        return Caller(DEFAULT_WORKSPACE, request_id, scopes=COMMON)
 
     async def _is_open(self) -> bool:
         """Whether no key exists; the database is asked once in OPEN_SECONDS."""
@@ -69,6 +75,16 @@ class Auth:
             return False
         self._open_until = now + OPEN_SECONDS
         return True
+
+
+def _denied(scope: Scope, caller: Caller, request: Request) -> PermissionDenied:
+    """What is said where a key may not do this. No key at all may not administer either."""
+    whose = "this key has" if caller.key_id else "without a key there is"
+    return PermissionDenied(
+        f"{whose} no scope '{scope}', which {request.method} {request.url.path[:100]} needs; "
+        f"`renga keys create NAME --scopes {scope}` makes one that has it",
+        code="api_key_scope_missing",
+    )
 
 
 def presented_key(request: Request) -> str:

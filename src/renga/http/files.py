@@ -159,7 +159,7 @@ class FileEndpoints:
         return StreamingResponse(_bytes_of(file), headers=headers, media_type=found.mime_type)
 
     async def _caller(self, request: Request) -> Caller:
-        caller = await self._auth.caller(request)
+        caller = await self._auth.caller(request, "files")
         self._account.note(request, caller)
         version_of(request)
         return caller

@@ -58,7 +58,7 @@ class Loading:
 
     async def list(self, request: Request) -> Response:
         """Every backend and its state."""
-        await self._auth.caller(request)
+        await self._auth.caller(request, "models")
         found = [self._described(b) for b in self._loadables.values()]
         return JSONResponse(BackendList(data=found))
 
@@ -79,7 +79,7 @@ class Loading:
         return JSONResponse(self._described(backend))
 
     async def _wanted(self, request: Request) -> Loadable:
-        caller = await self._auth.caller(request)
+        caller = await self._auth.caller(request, "models")
         if caller.workspace != DEFAULT_WORKSPACE:
             raise PermissionDenied(
                 "models are loaded and unloaded with a key of the workspace "

@@ -41,7 +41,7 @@ class Models:
 
     async def list(self, request: Request) -> Response:
         """A page of models."""
-        await self._auth.caller(request)
+        await self._auth.caller(request, "models")
         version_of(request)
         query = request.query_params
         wanted = lifecycles(query.getlist("lifecycle[]") + query.getlist("lifecycle"))
@@ -52,7 +52,7 @@ class Models:
 
     async def retrieve(self, request: Request) -> Response:
         """One model, by its id or by any name that resolves to it."""
-        await self._auth.caller(request)
+        await self._auth.caller(request, "models")
         version_of(request)
         found = self._router.model(request.path_params["name"])
         return Response(found.model_dump_json(), headers=_ignored(request), media_type=JSON)

@@ -97,7 +97,7 @@ class Requests:
 
     async def retrieve(self, request: Request) -> Response:
         """One row."""
-        caller = await self._auth.caller(request)
+        caller = await self._auth.caller(request, "usage")
         wanted = request.path_params["request_id"]
         row = await self._ledger.get(wanted)
         if row is None or row.workspace != caller.workspace:

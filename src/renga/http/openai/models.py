@@ -67,13 +67,13 @@ class OpenAIModels:
 
     async def list(self, request: Request) -> Response:
         """All models; there are no pages."""
-        await self._auth.caller(request)
+        await self._auth.caller(request, "models")
         data = [described(model) for model in self._router.models()]
         return _response(OpenAIModelList(object="list", data=data), request)
 
     async def retrieve(self, request: Request) -> Response:
         """One model, by its id or by any name that resolves to it."""
-        await self._auth.caller(request)
+        await self._auth.caller(request, "models")
         return _response(described(self._router.model(request.path_params["name"])), request)
 
 
