@@ -8,11 +8,12 @@ to nobody else (`asking`, `answer`).
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.messages.answer import Answer, events_of_message
@@ -24,12 +25,17 @@ from renga.config import BackendConfig
 from renga.errors import RengaError
 from renga.events import Event
 from renga.machine import Machine
+from renga.reading import is_longer
 from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
 
 VERSION: Final = "2023-06-01"
 """The version that every such server speaks; what later ones took away is not sent anyway."""
 
 LOOK_SECONDS: Final = 5.0  # for the list of models
+# Characters of a prompt, beyond which it is written beside the event loop, and what a block weighs.
+IN_LOOP: Final = 131_072
+PER_BLOCK: Final = 64
+Asked = TypeVar("Asked", bound=Prompt)
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +80,7 @@ class MessagesBackend:
 
     async def count_tokens(self, request: Prompt) -> int:
         """As the server counts."""
-        body = counting_body_of(request, self._config.model, self.name)
+        body = await self._written(counting_body_of, request)
         async with self._upstream.post(
             self._path("/v1/messages/count_tokens"),
             body,
@@ -97,10 +103,18 @@ class MessagesBackend:
         answer = Answer(self.name, attempt)
         async with self._upstream.post(
             self._path("/v1/messages"),
-            body_of(request, self._config.model, self.name),
+            await self._written(body_of, request),
             headers=_headers(request),
             affinity=partial(heads_of, request),
+            trace=attempt.trace,
         ) as reply:
+            _log.debug(
+                "%s: backend '%s' answers as %s at %s",
+                attempt.request_id,
+                self.name,
+                reply.headers.get("request-id"),
+                reply.replica,
+            )
             if not request.stream:
                 for event in events_of_message(await reply.json(), answer, reply):
                     yield event
@@ -114,6 +128,12 @@ class MessagesBackend:
     async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
         """The API has no such question."""
         raise refuse(self.name, "continuations", request)
+
+    async def _written(self, write: Callable[[Asked, str, str], bytes], request: Asked) -> bytes:
+        """The body that `write` makes; beside the event loop where that may take long."""
+        if is_longer(request, IN_LOOP, PER_BLOCK):
+            return await asyncio.to_thread(write, request, self._config.model, self.name)
+        return write(request, self._config.model, self.name)
 
     async def _learn(self) -> None:
         """What the server says of the model. One that says nothing is taken as it is."""

@@ -24,6 +24,7 @@ from renga.errors import RengaError
 
 MOST_BODY: Final = 64 * 1024 * 1024  # bytes of an answer that is not streamed
 MOST_ERROR: Final = 64 * 1024  # bytes that are read of an error
+ERROR_SECONDS: Final = 5.0  # for the words of an error
 END_SECONDS: Final = 0.25  # for the end of a stream whose last event was read
 KEEP_SECONDS: Final = 15.0  # a connection without a request
 
@@ -124,6 +125,7 @@ class Client:
     async def _refusal(self, reply: Reply) -> RengaError:
         """The error that a reply is. A body that cannot be read has no words for it."""
         body = b""
+        reply.hurry(ERROR_SECONDS)
         with suppress(RengaError):
             body = await reply.body(MOST_ERROR)
         return refused(reply.status, reply.headers, body, self.backend, self.now())
@@ -160,10 +162,10 @@ class Reply:
 
     async def body(self, most: int = MOST_BODY) -> bytes:
         """The body. Raises a fault, also where it is larger than `most` bytes."""
-        read = bytearray()
-        by = self._client.ticks() + self._client.patience.idle
-        while data := await self._read(by if read else None):
+        read, by = bytearray(), None
+        while data := await self._read(by):
             read += data
+            by = by or self._client.ticks() + self._client.patience.idle
             if len(read) > most:
                 raise self.fault("malformed_json", f"more than {most:,} bytes")
         return bytes(read)
@@ -195,6 +197,10 @@ class Reply:
     def fault(self, cause: Cause, words: str = "") -> RengaError:
         """The error for what is wrong with this reply."""
         return fault(cause, self._client.backend, words)
+
+    def hurry(self, seconds: float) -> None:
+        """Wait so long at most for what is left of it."""
+        self._ends = min(self._ends, self._client.ticks() + seconds)
 
     def leave(self) -> None:
         """Want no more of the body: the connection is closed at once, which ends the work there."""
@@ -250,6 +256,8 @@ def _of_beginning(error: Exception) -> tuple[Cause, str]:
             return "refused", error.strerror or ""
         case TimeoutError():
             return "slow_first_byte", ""
+        case aiohttp.ClientResponseError():
+            return "wrong_content_type", "no HTTP"
         case aiohttp.InvalidURL() | ValueError():
             return "refused", "its address is none"
         case _:

@@ -23,6 +23,7 @@ from renga.backends.remote.client import Client, Patience, Reply
 from renga.backends.remote.replicas import Replica, Replicas
 from renga.config import BackendConfig
 from renga.errors import InvalidRequest, Overloaded, RengaError, RequestTooLarge, Unavailable
+from renga.watching.traces import NO_TRACE, Trace
 
 CONNECT_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 5.0  # for the answer to a probe
@@ -114,26 +115,32 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         affinity: Callable[[], Heads] | None = None,
         deadline: float | None = None,
+        trace: Trace = NO_TRACE,
     ) -> AsyncIterator[Reply]:
         """Send `body` to `path` on one of the servers; the reply is one of success.
 
         `affinity` gives the prompt's heads where there is a choice; `deadline` is the seconds that
-        are left for all of it. Raises RengaErrors with cause and `again`. What is raised inside
-        the block counts against the server too, where it is a fault of it.
+        are left for all of it; the call is a span of `trace`, and the server is told of that.
+        Raises RengaErrors with cause and `again`. What is raised inside the block counts against
+        the server too, where it is a fault of it.
         """
         heads = affinity() if affinity is not None and len(self.replicas.all) > 1 else None
         replica = self.replicas.pick(heads)
+        span = trace.child("POST", {"url.full": replica.url + path}, call=True)
+        told = {**(headers or {}), **span.headers()}
         try:
             async with self._open().send(
-                "POST", replica.url + path, body, headers=headers, seconds=deadline
+                "POST", replica.url + path, body, headers=told, seconds=deadline
             ) as reply:
                 reply.replica = replica.url
                 yield reply
             self.replicas.answered(replica)
         except RengaError as error:
+            span.fail(error.cause or error.type)
             self._count(replica, error)
             raise
         finally:
+            span.end()
             self.replicas.done(replica)
 
     async def get(self, path: str, *, deadline: float | None = None) -> Any:
