@@ -14,8 +14,10 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from renga.app import App
+from renga.batches.service import Batches
 from renga.http.account import Account
 from renga.http.auth import Auth
+from renga.http.batches import BatchEndpoints
 from renga.http.door import Door
 from renga.http.errors import handlers
 from renga.http.files import FileEndpoints
@@ -30,6 +32,7 @@ from renga.http.openapi import Description
 from renga.http.requests import Requests
 from renga.http.running import Running
 from renga.http.sse import PING_SECONDS
+from renga.prices import load_prices
 
 MB = 1_000_000
 
@@ -38,6 +41,7 @@ def create_http(
     app: App,
     *,
     running: Running | None = None,
+    batches: Batches | None = None,
     ping_seconds: float = PING_SECONDS,
     ticks: Callable[[], float] = time.monotonic,
 ) -> Starlette:
@@ -46,11 +50,13 @@ def create_http(
     Args:
         app: the running parts.
         running: shared with what drains the server.
+        batches: shared with what works on them.
         ping_seconds: the longest silence in a stream.
         ticks: seconds that never go back.
     """
     running = running or Running()
-    routes = _routes(app, Auth(app.keys, ticks=ticks), running, ping_seconds)
+    batches = batches or make_batches(app)
+    routes = _routes(app, Auth(app.keys, ticks=ticks), running, batches, ping_seconds)
     http = Starlette(
         routes=routes,
         middleware=[Middleware(Door, ids=app.ids, running=running, envelopes=envelopes)],
@@ -60,7 +66,20 @@ def create_http(
     return http
 
 
-def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list[Route]:
+def make_batches(app: App) -> Batches:
+    """The batches of the database of `app`."""
+    return Batches(
+        app.ledger.store,
+        instance_id=app.ledger.instance_id,
+        clock=app.clock,
+        ids=app.ids,
+        config=app.config.batches,
+    )
+
+
+def _routes(
+    app: App, auth: Auth, running: Running, batches: Batches, ping_seconds: float
+) -> list[Route]:
     limit = app.config.server.max_body_mb * MB
     account = Account(home=app.config.home)
     endpoints = (
@@ -81,6 +100,13 @@ def _routes(app: App, auth: Auth, running: Running, ping_seconds: float) -> list
         ),
         OpenAIModels(router=app.router, auth=auth),
         Models(router=app.router, auth=auth),
+        BatchEndpoints(
+            batches=batches,
+            app=app,
+            auth=auth,
+            account=account,
+            prices=load_prices(app.config.prices),
+        ),
         FileEndpoints(
             files=app.files,
             auth=auth,

@@ -11,16 +11,19 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import uvicorn
 
 from renga.app import App
+from renga.batches.service import Batches
+from renga.batches.worker import Worker
 from renga.errors import SetupError
-from renga.http.app import create_http
+from renga.http.app import create_http, make_batches
 from renga.http.auth import check_binding
+from renga.http.batches import make_pools, request_of
 from renga.http.running import Running
 
 T = TypeVar("T")
@@ -65,14 +68,27 @@ async def serve(
     await check_binding(host, app.keys)
     running, stop = Running(), stop or Stop()
     listener = listen(host, port)
-    http = create_http(app, running=running)
+    batches = make_batches(app)
+    http = create_http(app, running=running, batches=batches)
     server = _Server(settings_of(http), lambda: on_ready(url_of(listener)))
     with _signals(stop):
         async with asyncio.TaskGroup() as group:
             group.create_task(server.serve(sockets=[listener]))
-            await stop.asked.wait()
+            async with working(app, batches):
+                await stop.asked.wait()
             await running.drain(drain_seconds, hurry=stop.hurry)
             server.should_exit = True
+
+
+@asynccontextmanager
+async def working(app: App, batches: Batches) -> AsyncIterator[None]:
+    """Batches are worked on meanwhile, where the configuration says so."""
+    if not (app.config.batches.enabled and app.config.batches.work):
+        yield
+        return
+    worker = Worker(batches, gateway=app.gateway, understand=request_of, pools=make_pools(app))
+    async with worker.working():
+        yield
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
