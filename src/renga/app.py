@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renga.backends import make_backend
-from renga.backends.base import Backend
+from renga.backends.base import Backend, Measured
 from renga.chat.signing import Signer
 from renga.citations.finding import ReadPages
 from renga.config import REMOTE_KINDS, Config
+from renga.costs.hardware import Hardware
 from renga.errors import SetupError
 from renga.files.blocks import FileSources
 from renga.files.library import GB, MB, Files
@@ -38,6 +39,10 @@ from renga.prices import load_prices
 from renga.routing import TIERS, Router, check_aliases
 from renga.store import Store, sqlite_url
 from renga.types import DocumentParam
+from renga.watching.metrics import Metrics
+from renga.watching.readings import watch_engines, watch_states, watch_store
+from renga.watching.traces import Tracer
+from renga.watching.watch import Watch, start_tracer
 
 Clock = Callable[[], float]
 
@@ -58,6 +63,7 @@ class App:
     loadables: Mapping[str, Loadable]
     router: Router
     gateway: Gateway
+    watch: Watch
     ids: Ids
     clock: Clock
     _stack: AsyncExitStack
@@ -70,16 +76,19 @@ class App:
         clock: Clock = time.time,
         ids: Ids | None = None,
         layers: Sequence[Layer] = (),
+        tracer: Tracer | None = None,
     ) -> App:
         """Open the store and load the backends that tiers name.
 
         A backend that cannot be loaded leaves its tiers without; only where none can is there a
-        SetupError. `layers` stand below those that every server has.
+        SetupError. `layers` stand below those that every server has; `tracer` takes the traces
+        where the configuration names none.
         """
         ids = ids or make_ids()
         prices = load_prices(config.prices)
         check_aliases(config.aliases)
         async with AsyncExitStack() as stack:
+            watch = _make_watch(config, stack, tracer)
             url = store_url(config)
             ledger = await Ledger.start(url, clock=clock, instance_id=ids("inst"))
             stack.push_async_callback(ledger.aclose)
@@ -116,6 +125,7 @@ class App:
                 ids=ids,
                 signer=signer,
                 limits=limits,
+                watch=watch,
                 layers=[
                     *standard(
                         ids=ids, signer=signer, resolver=resolver, pages=_pages_of(documents)
@@ -124,6 +134,7 @@ class App:
                 ],
             )
             files.keep_swept()
+            _watch_parts(watch.metrics, backends, loadables, ledger)
             kept = stack.pop_all()
         return cls(
             config,
@@ -135,6 +146,7 @@ class App:
             loadables,
             router,
             gateway,
+            watch,
             ids,
             clock,
             kept,
@@ -143,6 +155,36 @@ class App:
     async def aclose(self) -> None:
         """Stop the backends, then write what is left to write."""
         await self._stack.aclose()
+
+
+def _make_watch(config: Config, stack: AsyncExitStack, tracer: Tracer | None) -> Watch:
+    """What is told of the server; traces are sent to their end when `stack` is closed."""
+    telemetry = config.telemetry
+    tracer = tracer or (start_tracer() if telemetry.traces else Tracer())
+    stack.push_async_callback(asyncio.to_thread, tracer.close)
+    prices = {name: backend.cost_per_hour for name, backend in config.backends.items()}
+    hardware = Hardware(prices, ticks=time.monotonic)
+    return Watch(tracer=tracer, hardware=hardware, prompts=telemetry.log_prompts)
+
+
+def _watch_parts(
+    metrics: Metrics,
+    backends: Mapping[str, Backend],
+    loadables: Mapping[str, Loadable],
+    ledger: Ledger,
+) -> None:
+    """What is asked of the parts whenever somebody looks at the metrics."""
+    engines = {name: b.figures for name, b in backends.items() if isinstance(b, Measured)}
+    watch_engines(metrics, engines)
+    watch_states(
+        metrics,
+        "renga_backend_state",
+        "1 for the state that a backend is in.",
+        ("backend", "state"),
+        lambda: {name: b.health().state for name, b in loadables.items()},
+    )
+    writer = ledger.store.writer
+    watch_store(metrics, lambda: writer.waiting, lambda: writer.failure is not None)
 
 
 def _pages_of(documents: Documents) -> ReadPages:
