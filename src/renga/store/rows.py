@@ -33,7 +33,7 @@ from renga.store.schema import TOKENS, answers, attempts, instances
 from renga.store.writer import Operation
 
 DAY_US: Final = 86_400_000_000
-_SPLIT: Final = 10**6
+SPLIT: Final = 10**6
 """Costs are added in two halves, above and below a micro-dollar: a plain sum over 9.2 million
 dollars would leave 64 bits."""
 
@@ -47,7 +47,8 @@ class Rank(IntEnum):
     ATTEMPT = 3
     CLOSE_ATTEMPT = 4
     FINISH_ITEM = 5  # of a batch, with the closing of its answer
-    CLOSE_ANSWER = 6
+    FINISH_ROW = 6  # of a table, likewise
+    CLOSE_ANSWER = 7
 
 
 def _closing(table: Table, *keys: str) -> Update:
@@ -124,13 +125,14 @@ def add_instance(connection: Connection, instance_id: str, *, now_us: int, expir
 
 def renew_instance(
     connection: Connection, instance_id: str, *, now_us: int, expires_us: int
-) -> None:
-    """Move the end of a server's lease."""
+) -> bool:
+    """Move the end of a server's lease; whether it still ran."""
+    which = instances.c.instance_id == instance_id
+    until = connection.execute(select(instances.c.expires_us).where(which)).scalar()
     connection.execute(
-        update(instances)
-        .where(instances.c.instance_id == instance_id)
-        .values(renewed_us=now_us, expires_us=expires_us)
+        update(instances).where(which).values(renewed_us=now_us, expires_us=expires_us)
     )
+    return until is not None and until > now_us
 
 
 def end_instance(connection: Connection, instance_id: str, *, now_us: int) -> int:
@@ -252,8 +254,8 @@ def add_up(connection: Connection, by: Grouping, selection: Selection) -> list[R
             group.label("name"),
             func.count().label("answers"),
             (func.count() - func.count(answers.c.cost_pico)).label("unpriced"),
-            func.sum(answers.c.cost_pico // _SPLIT).label("cost_high"),
-            func.sum(answers.c.cost_pico % _SPLIT).label("cost_low"),
+            func.sum(answers.c.cost_pico // SPLIT).label("cost_high"),
+            func.sum(answers.c.cost_pico % SPLIT).label("cost_low"),
             *(func.sum(answers.c[f"{c}_tokens"]).label(f"{c}_tokens") for c in TOKENS),
         )
         .where(*selection.conditions())
@@ -265,4 +267,4 @@ def add_up(connection: Connection, by: Grouping, selection: Selection) -> list[R
 
 def join_cost(high: int | None, low: int | None) -> int:
     """The sum that `add_up` returned in two halves."""
-    return int(high or 0) * _SPLIT + int(low or 0)
+    return int(high or 0) * SPLIT + int(low or 0)

@@ -310,3 +310,21 @@ rollups: Final = Table(
         for name in ROLLUP_SUMS
     ),
 )
+
+bulk_jobs: Final = Table(
+    "bulk_jobs",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("output", String, nullable=False, unique=True),
+    Column("fingerprint", String, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+bulk_rows: Final = Table(
+    "bulk_rows",
+    metadata,
+    Column("job_id", String, ForeignKey("bulk_jobs.job_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("value", String),
+    Column("fault", String),
+)

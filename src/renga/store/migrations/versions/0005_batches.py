@@ -1,4 +1,4 @@
-"""Message Batches: a batch, its items as they are worked on, and what each of them asks."""
+"""Message Batches and bulk work: what is asked, how it is worked on, and what came of it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def upgrade() -> None:
             ["batch_id"], ["batches.batch_id"], name="fk_batch_requests_batch_id_batches"
         ),
     )
+    _bulk()
 
 
 def _batches() -> None:
@@ -86,3 +87,26 @@ def _items() -> None:
 def _index(name: str, table: str, columns: list[str], where: str) -> None:
     chosen = sa.text(where)
     op.create_index(name, table, columns, sqlite_where=chosen, postgresql_where=chosen)
+
+
+def _bulk() -> None:
+    op.create_table(
+        "bulk_jobs",
+        sa.Column("job_id", sa.String, nullable=False),
+        sa.Column("output", sa.String, nullable=False),
+        sa.Column("fingerprint", sa.String, nullable=False),
+        sa.Column("created_us", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("job_id", name="pk_bulk_jobs"),
+        sa.UniqueConstraint("output", name="uq_bulk_jobs_output"),
+    )
+    op.create_table(
+        "bulk_rows",
+        sa.Column("job_id", sa.String, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("value", sa.String),
+        sa.Column("fault", sa.String),
+        sa.PrimaryKeyConstraint("job_id", "number", name="pk_bulk_rows"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["bulk_jobs.job_id"], name="fk_bulk_rows_job_id_bulk_jobs"
+        ),
+    )
