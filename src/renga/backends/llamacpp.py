@@ -26,6 +26,7 @@ from renga.backends.local import (
     sampling_of,
     short_count,
 )
+from renga.backends.steps import traced
 from renga.backends.telling import not_running, telling
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, budget_of, demand_of, opened_by, prompt_of
@@ -198,8 +199,8 @@ class LlamacppBackend:
             read = await asyncio.to_thread(self._read, request, data)
         answer = Answer(self.name, self._ids, read.demand, None)
         ask = self._ask(request, attempt, read)
-        with self._asking():
-            async with aclosing(server.generate(ask, partial(_count, attempt))) as messages:
+        with self._asking(), traced(attempt.trace, partial(_count, attempt)) as meter:
+            async with aclosing(server.generate(ask, meter)) as messages:
                 async for message in messages:
                     for event in answer.events(message):
                         yield event

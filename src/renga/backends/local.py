@@ -20,6 +20,7 @@ from msgspec.structs import asdict, replace
 
 from renga import caching
 from renga.backends.base import Attempt, Capabilities, Health
+from renga.backends.steps import traced
 from renga.backends.telling import not_running, telling
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import EFFORTS, Demand, demand_of, opened_by, prompt_of, thinking_of
@@ -201,8 +202,8 @@ class LocalBackend:
         submit = self._submit(request, attempt, read)
         pieces = await self._pieces() if submit.logprobs is not None else None
         answer = Answer(self.name, self._ids, read.demand, pieces)
-        with self._asking():
-            async with aclosing(engine.generate(submit, partial(count_in, attempt))) as messages:
+        with self._asking(), traced(attempt.trace, partial(count_in, attempt)) as meter:
+            async with aclosing(engine.generate(submit, meter)) as messages:
                 async for message in messages:
                     for event in answer.events(message):
                         yield event
@@ -211,8 +212,8 @@ class LocalBackend:
         """How likely each continuation is; all of their tokens are input, once they are known."""
         engine = self._running()
         score = await asyncio.to_thread(self._score, request, attempt)
-        with self._asking():
-            scored, last = await engine.score(score, partial(count_in, attempt))
+        with self._asking(), traced(attempt.trace, partial(count_in, attempt)) as meter:
+            scored, last = await engine.score(score, meter)
         if scored is None:
             raise BackendFailed(f"backend '{self.name}': {last.error or last.reason}")
         attempt.input = last.prompt_tokens + sum(map(len, score.continuations))

@@ -22,6 +22,7 @@ from msgspec.structs import asdict
 
 from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.local import LEAST_TOP_P, Answer, count_in, sampling_of
+from renga.backends.steps import traced
 from renga.backends.telling import not_running, telling
 from renga.chat.calling import ToolGrammars
 from renga.chat.demand import Demand, demand_of
@@ -171,8 +172,8 @@ class SeeingBackend:
         seen = await self._see(request)
         answer = Answer(self.name, self._ids, seen.demand, None)
         show = self._show(request, attempt, seen)
-        with self._asking():
-            async with aclosing(engine.generate(show, partial(count_in, attempt))) as messages:
+        with self._asking(), traced(attempt.trace, partial(count_in, attempt)) as meter:
+            async with aclosing(engine.generate(show, meter)) as messages:
                 async for message in messages:
                     if isinstance(message, Finished) and message.reason == "window":
                         self._check_window(message)

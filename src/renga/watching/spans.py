@@ -7,6 +7,7 @@ looks at nothing, unless traces are configured. Nothing of it is global here: a 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -70,10 +71,13 @@ class SentTraces(Tracer):
     def note(
         self, parent: Span, name: str, begun: float, ended: float, attributes: Attributes
     ) -> None:
-        """A span below another that is over."""
+        """A span below another that began and ended so many seconds ago."""
         within = set_span_in_context(parent, context.Context())
-        span = self._tracer.start_span(name, within, attributes=attributes, start_time=_ns(begun))
-        span.end(_ns(ended))
+        now = time.time_ns()
+        span = self._tracer.start_span(
+            name, within, attributes=attributes, start_time=now - _ns(begun)
+        )
+        span.end(now - _ns(ended))
 
 
 class _Recorded(Trace):

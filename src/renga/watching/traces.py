@@ -32,7 +32,7 @@ class Trace:
         return self
 
     def past(self, name: str, begun: float, ended: float, attributes: Attributes) -> None:
-        """A span inside this one that is over. Times in Unix seconds."""
+        """A span inside this one that is over: it began and ended so many seconds ago."""
 
     def put(self, attributes: Attributes) -> None:
         """Say more about it."""

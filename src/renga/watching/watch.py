@@ -89,7 +89,7 @@ class Watch:
             )
         )
         if caller.trace.on:
-            said = {
+            said: dict[str, Value] = {
                 "renga.tier": receipt.tier,
                 "renga.served_tier": receipt.served_tier,
                 "renga.status": ended.status,
