@@ -103,13 +103,14 @@ class Workspaces:
     ) -> Workspace:
         """Note another colour or other tags; None leaves what is noted. Raises SetupError."""
         values = {"display_color": _color(display_color), "tags": _tags(tags)}
-        if name == DEFAULT and not any(w.name == name for w in await self._made()):
+        if name == DEFAULT and await self._is_new(name):
             row = WorkspaceRow(workspace=name, created_us=round(self._clock() * _US))
             await keyring.add_workspace(self._store, row)
         return await self._change(name, {k: v for k, v in values.items() if v is not None})
 
-    async def _made(self) -> list[Workspace]:
-        return [_workspace(row) for row in await keyring.list_workspaces(self._store)]
+    async def _is_new(self, name: str) -> bool:
+        found = await keyring.list_workspaces(self._store)
+        return all(row.workspace != name for row in found)
 
     async def _change(self, name: str, values: Mapping[str, object]) -> Workspace:
         row = await keyring.change_workspace(self._store, name, values)

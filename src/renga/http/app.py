@@ -27,6 +27,7 @@ from renga.http.messages import Manners, Messages
 from renga.http.models import Models
 from renga.http.openai.chat import Chat
 from renga.http.openai.errors import envelopes
+from renga.http.openai.limits import RateLimits
 from renga.http.openai.models import OpenAIModels
 from renga.http.openapi import Description
 from renga.http.requests import Requests
@@ -81,7 +82,7 @@ def _routes(
     app: App, auth: Auth, running: Running, batches: Batches, ping_seconds: float
 ) -> list[Route]:
     limit = app.config.server.max_body_mb * MB
-    account = Account(home=app.config.home)
+    account = Account(app.limits, home=app.config.home, clock=app.clock)
     endpoints = (
         Messages(
             gateway=app.gateway,
@@ -95,6 +96,7 @@ def _routes(
             auth=auth,
             running=running,
             clock=app.clock,
+            limits=RateLimits(app.limits),
             limit=limit,
             ping_seconds=ping_seconds,
         ),

@@ -2,8 +2,8 @@
 
 Owns three rules: a key must be sent, always; it must have the scope that the endpoint names; and
 until the first key is created any value is accepted, but only from this machine, and only under
-this machine's name: a page in a browser here may have a name of its own made to point at us. Keys are compared in `renga.keys`, in constant time;
-none is logged or repeated in a message.
+this machine's name: a page in a browser here may have a name of its own made to point at us. Keys
+are compared in `renga.keys`, in constant time; none is logged or repeated in a message.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from renga.http.account import HEADERS
+from renga.http.account import HEADERS, Noted
 from renga.http.errors import REQUEST_ID, Envelopes, unexpected
 from renga.http.running import ClientLeft, Running, stopping
 from renga.ids import Ids
@@ -72,9 +72,10 @@ class _Signed:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            noted: Noted | None = self._scope.get(HEADERS)
             message["headers"] = [
                 *message.get("headers", ()),
-                *self._scope.get(HEADERS, ()),
+                *(noted() if noted is not None else ()),
                 self._header,
             ]
         await self._send(message)

@@ -24,6 +24,7 @@ from renga.http.auth import Auth
 from renga.http.body import decode, read_body
 from renga.http.messages import INLINE, JSON, answer_headers
 from renga.http.openai.answers import Choice, ChunkForm, Completion
+from renga.http.openai.limits import RateLimits
 from renga.http.openai.translation import Translated, in_their_words, translate
 from renga.http.running import Running
 from renga.http.sse import EventStream
@@ -41,6 +42,7 @@ class Chat:
         auth: Auth,
         running: Running,
         clock: Clock,
+        limits: RateLimits,
         limit: int,
         ping_seconds: float,
     ) -> None:
@@ -48,6 +50,7 @@ class Chat:
         self._auth = auth
         self._running = running
         self._clock = clock
+        self._limits = limits
         self._limit = limit
         self._ping_seconds = ping_seconds
 
@@ -61,6 +64,7 @@ class Chat:
     async def create(self, request: Request) -> Response | EventStream:
         """An answer, whole or as a stream of chunks."""
         caller = await self._auth.caller(request)
+        self._limits.note(request, caller)
         raw = await read_body(request, self._limit)
         if len(raw) <= INLINE:
             asked = _understand(raw)
