@@ -25,11 +25,11 @@ from renga.errors import SetupError
 from renga.store import Store, StoreError, keyring
 from renga.store.keyring import KeyRow
 
-Scope = Literal["messages", "batches", "files", "models", "usage", "admin"]
+Scope = Literal["messages", "batches", "files", "models", "usage", "metrics", "admin"]
 Status = Literal["active", "inactive", "archived", "expired"]
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-COMMON: Final[frozenset[str]] = frozenset(SCOPES) - {"admin"}
+COMMON: Final[frozenset[str]] = frozenset(SCOPES) - {"metrics", "admin"}
 """What a key may do where nothing is said of it."""
 
 PREFIX: Final = "sk-renga-"

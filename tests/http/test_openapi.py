@@ -19,7 +19,7 @@ DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 # Answers that no person reads: what a client of the API asks to know that somebody is there.
-NOT_DESCRIBED = {("GET", PATH), ("GET", "/api/hello"), ("HEAD", "/api/hello")}
+NOT_DESCRIBED = {("GET", PATH), ("GET", "/api/hello"), ("HEAD", "/api/hello"), ("GET", "/metrics")}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,6 +6,7 @@ banner names what could not be loaded, and why, beside what serves.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,9 +33,16 @@ def run(
     """Serve until SIGTERM or ctrl-c; running requests may then finish."""
     settings = load_config(config, host=host, port=port, model=model)
     from renga.http import server
+    from renga.watching.logs import logging_to
 
     server.listen(settings.server.host, settings.server.port).close()
-    server.run(_serve(settings))
+    with logging_to(_write_log, settings.telemetry.logs):
+        server.run(_serve(settings))
+
+
+def _write_log(lines: str) -> None:
+    sys.stderr.write(lines)
+    sys.stderr.flush()
 
 
 async def _serve(config: Config) -> None:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from renga.app import App
 from renga.batches.service import Batches
+from renga.http.access import Access
 from renga.http.account import Account
 from renga.http.auth import Auth
 from renga.http.batches import BatchEndpoints
@@ -24,6 +25,7 @@ from renga.http.files import FileEndpoints
 from renga.http.health import Health
 from renga.http.loading import Loading
 from renga.http.messages import Manners, Messages
+from renga.http.metrics import MetricsPage
 from renga.http.models import Models
 from renga.http.openai.chat import Chat
 from renga.http.openai.errors import envelopes
@@ -58,9 +60,13 @@ def create_http(
     running = running or Running()
     batches = batches or make_batches(app)
     routes = _routes(app, Auth(app.keys, ticks=ticks), running, batches, ping_seconds)
+    lines = app.config.telemetry.access
+    access = Access(app.watch, routes, clock=app.clock, ticks=ticks, lines=lines)
     http = Starlette(
         routes=routes,
-        middleware=[Middleware(Door, ids=app.ids, running=running, envelopes=envelopes)],
+        middleware=[
+            Middleware(Door, ids=app.ids, running=running, envelopes=envelopes, access=access)
+        ],
         exception_handlers=dict(handlers([route.path for route in routes], envelopes)),
     )
     http.router.redirect_slashes = False
@@ -118,6 +124,7 @@ def _routes(
         Loading(router=app.router, loadables=app.loadables, auth=auth),
         Requests(ledger=app.ledger, auth=auth),
         Description(),
+        MetricsPage(metrics=app.watch.metrics, auth=auth, shown=app.config.telemetry.metrics),
         Health(router=app.router, backends=app.loadables, ledger=app.ledger, running=running),
     )
     return [route for endpoint in endpoints for route in endpoint.routes()]

@@ -17,8 +17,10 @@ from starlette.requests import Request
 
 from renga.caller import Caller
 from renga.errors import AuthenticationFailed, PermissionDenied, SetupError
+from renga.http.access import CALLER, TRACE
 from renga.http.errors import request_id_of
 from renga.keys import COMMON, Keys, Scope
+from renga.watching.traces import NO_TRACE, Trace
 
 DEFAULT_WORKSPACE = "default"
 OPEN_SECONDS = 1.0  # how long after the first key was made any value may still be accepted
@@ -41,7 +43,7 @@ class Auth:
 
     async def caller(self, request: Request, scope: Scope = "messages") -> Caller:
         """Who asks for what needs `scope`. Raises AuthenticationFailed, PermissionDenied."""
-        caller = await self._identified(request)
+        caller = request.scope[CALLER] = await self._identified(request)
         if scope not in caller.scopes:
             raise _denied(scope, caller, request)
         return caller
@@ -49,11 +51,31 @@ class Auth:
     async def _identified(self, request: Request) -> Caller:
         presented = presented_key(request)
         request_id = request_id_of(request)
+        trace: Trace = request.scope.get(TRACE, NO_TRACE)
         found = await self._keys.resolve(presented)
         if found is not None:
-            return Caller(found.workspace, request_id, found.key_id, found.name, found.scopes)
+            return Caller(
+                found.workspace, request_id, found.key_id, found.name, found.scopes, trace=trace
+            )
         if not await self._is_open():
             raise AuthenticationFailed("invalid x-api-key: it is not a key of this server, or off")
+        self._check_near(request)
+        return Caller(DEFAULT_WORKSPACE, request_id, scopes=COMMON, trace=trace)
+
+    async def observer(self, request: Request) -> None:
+        """Let pass who may read what the server says of itself. Raises as `caller` does.
+
+        While there is no key, that is whoever is on this machine; no key needs to be sent for it.
+        """
+        if await self._is_open():
+            self._check_near(request)
+            return
+        caller = request.scope[CALLER] = await self._identified(request)
+        if caller.scopes.isdisjoint(("metrics", "admin")):
+            raise _denied("metrics", caller, request)
+
+    def _check_near(self, request: Request) -> None:
+        """Refuse who is not on this machine, or not under its name, while there are no keys."""
         if not is_loopback(request.client.host if request.client else ""):
             raise AuthenticationFailed(
                 "this server has no keys yet and answers only its own machine; "
@@ -64,7 +86,6 @@ class Auth:
                 "this server has no keys yet and answers only as localhost or 127.0.0.1, not as "
                 f"'{request.headers['host'][:100]}'; create a key with `renga keys create`"
             )
-        return Caller(DEFAULT_WORKSPACE, request_id, scopes=COMMON)
 
     async def _is_open(self) -> bool:
         """Whether no key exists; the database is asked once in OPEN_SECONDS."""

@@ -11,6 +11,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from renga.http.access import Access
 from renga.http.account import HEADERS, Noted
 from renga.http.errors import REQUEST_ID, Envelopes, unexpected
 from renga.http.running import ClientLeft, Running, stopping
@@ -24,11 +25,14 @@ _log = logging.getLogger(__name__)
 class Door:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, ids: Ids, running: Running, envelopes: Envelopes) -> None:
+    def __init__(
+        self, app: ASGIApp, *, ids: Ids, running: Running, envelopes: Envelopes, access: Access
+    ) -> None:
         self._app = app
         self._ids = ids
         self._running = running
         self._envelopes = envelopes
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -37,6 +41,15 @@ class Door:
             return
         request_id = scope[REQUEST_ID] = self._ids("req")
         signed = _Signed(send, request_id, scope)
+        visit = self._access.begin(scope)
+        try:
+            await self._admit(scope, receive, signed, request_id)
+        finally:
+            self._access.end(visit, scope, signed.status)
+
+    async def _admit(
+        self, scope: Scope, receive: Receive, signed: _Signed, request_id: str
+    ) -> None:
         if self._running.draining and scope["path"] not in ALWAYS_OPEN:
             response = self._envelopes(scope)(stopping(), request_id)
             response.headers["connection"] = "close"
@@ -54,7 +67,7 @@ class Door:
             return
         except Exception:
             _log.exception("request %s failed", request_id)
-            if signed.started:
+            if signed.status is not None:
                 raise
             response = self._envelopes(scope)(unexpected(), request_id)
             await response(scope, receive, signed)
@@ -67,11 +80,11 @@ class _Signed:
         self._send = send
         self._scope = scope
         self._header = (b"request-id", request_id.encode())
-        self.started = False
+        self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self.status = message["status"]
             noted: Noted | None = self._scope.get(HEADERS)
             message["headers"] = [
                 *message.get("headers", ()),

@@ -34,6 +34,9 @@ class Trace:
     def past(self, name: str, begun: float, ended: float, attributes: Attributes) -> None:
         """A span inside this one that is over: it began and ended so many seconds ago."""
 
+    def rename(self, name: str) -> None:
+        """What it is, now that it is known."""
+
     def put(self, attributes: Attributes) -> None:
         """Say more about it."""
 
@@ -65,6 +68,9 @@ def within(trace: Trace) -> Iterator[Trace]:
 
 class Tracer:
     """Where traces begin."""
+
+    on = False
+    """Whether any of them are kept."""
 
     def request(self, method: str, headers: Mapping[str, str], begun: float) -> Trace:
         """The span of a request, below what its `traceparent` names. `begun`: Unix seconds."""

@@ -60,6 +60,11 @@ class Watch:
     hardware: Hardware = field(default_factory=lambda: Hardware({}, ticks=time.monotonic))
     prompts: bool = False
 
+    @property
+    def traced(self) -> bool:
+        """Whether traces are kept at all."""
+        return self.tracer.on
+
     @contextmanager
     def answering(self, caller: Caller) -> Iterator[Caller]:
         """The span of an answer; what is done for it is done for the caller that this gives."""
