@@ -2,23 +2,24 @@
 
 Owns the rule how names resolve: a tier's own name, renga's canonical ids, every Claude name by its
 family, and the operator's aliases; anything else is a 404. And the rule who serves a tier that is
-not configured: the next larger one that is, else the largest there is. Among a tier's backends it
-is the first that is ready; where none is loaded, a 503 says why and what to do. It calls no
-backend.
+not configured: the next larger one that is, else the largest there is. And the order of those who
+may answer: who cannot honour a field of the request is none of them; those that are ready come
+first, a tier's backends before those of the tier it falls back to. Where none is loaded, a 503
+says why and what to do. It calls no backend.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from renga.backends.base import Backend, Capabilities, Health, refuse
-from renga.errors import NotFound, SetupError, Unavailable
+from renga.errors import NotFound, RengaError, SetupError, Unavailable
 from renga.loading import LOADING_SECONDS
-from renga.types import MAX_OUTPUT_TOKENS, Effort, ModelInfo, Prompt
+from renga.types import MAX_OUTPUT_TOKENS, Effort, MessagesRequest, ModelInfo, Prompt
 
 Tier = Literal["haiku", "sonnet", "opus"]
 TIERS: tuple[Tier, ...] = ("haiku", "sonnet", "opus")  # small to large
@@ -58,12 +59,20 @@ _CLAUDE = re.compile(
 
 @dataclass(frozen=True)
 class Route:
-    """Where a request may go: the tier asked for, the tier that serves it, backends in order."""
+    """Where a request may go: the tier asked for, the tier that serves it, backends in order.
+
+    `tiers` says of each candidate which tier it serves there: a fallback's are behind the others.
+    """
 
     tier: Tier
     served_tier: Tier
     model: str
     candidates: tuple[Backend, ...]
+    tiers: tuple[Tier, ...]
+
+    def tier_of(self, backend: Backend) -> Tier:
+        """The tier that one of the candidates serves."""
+        return self.tiers[self.candidates.index(backend)]
 
 
 def tier_of(name: str, aliases: Mapping[str, str] | None = None) -> Tier:
@@ -104,34 +113,61 @@ class Router:
     """Names and tiers over started backends."""
 
     def __init__(
-        self, tiers: Mapping[Tier, Sequence[Backend]], aliases: Mapping[str, str] | None = None
+        self,
+        tiers: Mapping[Tier, Sequence[Backend]],
+        aliases: Mapping[str, str] | None = None,
+        *,
+        fallbacks: Mapping[Tier, Tier] | None = None,
     ) -> None:
         self._tiers = {tier: tuple(backends) for tier, backends in tiers.items()}
         self._aliases = dict(aliases or {})
+        self._fallbacks = dict(fallbacks or {})
 
     def canonical(self, name: str) -> str:
         """The id of the model that `name` asks for. Raises NotFound."""
         return CANONICAL[tier_of(name, self._aliases)]
 
     def route(self, request: Prompt) -> Route:
-        """Candidates for `request`, those that are ready first.
+        """Candidates for `request`: those that are ready first, a tier's before its fallback's.
 
         Raises NotFound (model), Unavailable (nothing is loaded) or InvalidRequest (a field).
         """
         tier = tier_of(request.model, self._aliases)
         served = self.served_by(tier)
-        able: list[Backend] = []
-        waiting: list[Backend] = []
-        refusal = None
-        for backend, health in self._loaded(served):
-            missing = backend.capabilities.missing_for(request)
-            if missing is None:
-                (able if health.ready else waiting).append(backend)
-            else:
-                refusal = refusal or refuse(backend.name, missing, request)
-        if refusal and not able and not waiting:
-            raise refusal
-        return Route(tier, served, CANONICAL[tier], (*able, *waiting))
+        found: dict[str, tuple[bool, Backend, Tier]] = {}
+        refusals: list[RengaError] = []
+        for at in self._with_fallbacks(served):
+            try:
+                loaded = self._loaded(at)
+            except Unavailable as error:
+                refusals.append(error)
+                continue
+            for backend, health in loaded:
+                missing = backend.capabilities.missing_for(request)
+                if missing is None:
+                    found.setdefault(backend.name, (not health.ready, backend, at))
+                else:
+                    refusals.append(refuse(backend.name, missing, request))
+        if not found:
+            raise refusals[0]
+        ranked = sorted(found.values(), key=lambda one: (one[0], self._short_of(one[1], request)))
+        candidates, tiers = (tuple(one[i] for one in ranked) for i in (1, 2))
+        return Route(tier, served, CANONICAL[tier], candidates, tiers)
+
+    def _with_fallbacks(self, tier: Tier) -> Iterator[Tier]:
+        """`tier`, and those that answer in its place, in order."""
+        at: Tier | None = tier
+        while at is not None:
+            yield at
+            at = self._fallbacks.get(at)
+
+    def _short_of(self, backend: Backend, request: Prompt) -> bool:
+        """Whether an answer that is as long as it may be would be cut by `backend`.
+
+        Such a backend is asked behind the others, and not left out: few answers are that long.
+        """
+        most = backend.capabilities.max_output
+        return isinstance(request, MessagesRequest) and request.max_tokens > most
 
     def _loaded(self, tier: Tier) -> list[tuple[Backend, Health]]:
         """The tier's backends that take requests. Raises Unavailable where there is none."""
@@ -198,7 +234,7 @@ def _capabilities(able: Capabilities | None) -> dict[str, object]:
     efforts = able.efforts if able else frozenset()
     no = _support(False)
     return {
-        "batch": no,
+        "batch": _support(True),
         "citations": _support(able is not None and able.documents),
         "code_execution": no,
         "image_input": _support(able is not None and able.images),

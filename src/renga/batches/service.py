@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from renga.config import BatchesConfig
 from renga.errors import ApiError, InvalidRequest, NotFound
@@ -92,6 +92,11 @@ class Batches:
     def now_us(self) -> int:
         """The time in microseconds."""
         return round(self.clock() * _US)
+
+    def shared_us(self, connection: Any) -> int:
+        """The time that all servers of the database agree on, as their leases are judged by it."""
+        shared = self.store.clock_us(connection)
+        return self.now_us() if shared is None else shared
 
     async def get(self, workspace: str, batch_id: str) -> BatchRow:
         """One batch. Raises NotFound."""

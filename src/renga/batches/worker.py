@@ -188,7 +188,9 @@ class Worker:
         if now >= self._tend_at or not self._in_hand():
             self._tend_at = now + TEND_SECONDS
             states = await self._store.write(
-                partial(batch_queue.tend, now_us=self._batches.now_us())
+                lambda connection: batch_queue.tend(
+                    connection, now_us=self._batches.shared_us(connection)
+                )
             )
             self._end_what_is_over(states)
         await self._recover()
@@ -219,7 +221,8 @@ class Worker:
             return
         try:
             await self._store.write(
-                partial(batch_queue.give_back, holder=self._holder, returns=returns)
+                partial(batch_queue.give_back, holder=self._holder, returns=returns),
+                alone=False,
             )
         except StoreError:
             self._returns = returns + self._returns
@@ -258,7 +261,8 @@ class Worker:
                     lanes=pool.lanes,
                     room=room,
                     now_us=self._batches.now_us(),
-                )
+                ),
+                alone=False,
             )
         self._begin(pool)
 

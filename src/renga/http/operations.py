@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from renga import errors
+from renga.batches.incoming import MOST_REQUESTS
 from renga.errors import RengaError
 from renga.events import Event
 from renga.files.library import LONGEST_LIFE, SHORTEST_LIFE
+from renga.http.batches import (
+    BatchBody,
+    BatchProgress,
+    DeletedBatch,
+    MessageBatch,
+    MessageBatchPage,
+)
 from renga.http.files import (
     MOST_IDS,
     DeletedFile,
@@ -146,6 +154,19 @@ UPLOAD: Json = {
 }
 
 
+BATCH = _parameter("batch_id", "path", "a batch's id", TEXT)
+BATCH_PAGES = (
+    _parameter(
+        "limit",
+        "query",
+        "the size of a page",
+        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20},
+    ),
+    _parameter("after_id", "query", "the page behind this id", TEXT),
+    _parameter("before_id", "query", "the page before this id", TEXT),
+)
+
+
 @dataclass(frozen=True)
 class Operation:
     """One endpoint.
@@ -226,6 +247,82 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=ModelInfo,
         other=OpenAIModel,
         parameters=(MODEL, MAYBE_VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "create_batch",
+        "post",
+        "/v1/messages/batches",
+        "Message Batches",
+        "Have many requests answered when there is room, at half price.",
+        answer=MessageBatch,
+        body=BatchBody,
+        words={
+            "requests": f"1 to {MOST_REQUESTS:,} objects: a `custom_id` of its own (1 to 64 "
+            "letters, digits, `_` and `-`), and `params` as of a message; what is wrong with the "
+            "params is the result of that request",
+        },
+        parameters=(VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.RequestTimeout, errors.RequestTooLarge),
+    ),
+    Operation(
+        "list_batches",
+        "get",
+        "/v1/messages/batches",
+        "Message Batches",
+        "The batches of the key's workspace in pages, the newest first.",
+        answer=MessageBatchPage,
+        parameters=(VERSION, BETAS, *BATCH_PAGES),
+        raises=(*ALWAYS, errors.InvalidRequest),
+    ),
+    Operation(
+        "get_batch",
+        "get",
+        "/v1/messages/batches/{batch_id}",
+        "Message Batches",
+        "A batch; its counts but `processing` are 0 until it has ended.",
+        answer=MessageBatch,
+        parameters=(BATCH, VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "delete_batch",
+        "delete",
+        "/v1/messages/batches/{batch_id}",
+        "Message Batches",
+        "Delete a batch that has ended, with its results.",
+        answer=DeletedBatch,
+        parameters=(BATCH, VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "cancel_batch",
+        "post",
+        "/v1/messages/batches/{batch_id}/cancel",
+        "Message Batches",
+        "Begin to cancel a batch: what has not begun is canceled at once, what runs is ended.",
+        answer=MessageBatch,
+        parameters=(BATCH, VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "get_batch_results",
+        "get",
+        "/v1/messages/batches/{batch_id}/results",
+        "Message Batches",
+        "The results of a batch that has ended: one JSON object a line, in any order.",
+        answer=None,
+        parameters=(BATCH, VERSION, BETAS),
+        raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+    ),
+    Operation(
+        "get_batch_progress",
+        "get",
+        "/v1/renga/batches/{batch_id}",
+        "renga",
+        "How far a batch is just now, and what it cost and saved so far.",
+        answer=BatchProgress,
+        parameters=(BATCH, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
     ),
     Operation(

@@ -132,7 +132,7 @@ async def add(store: Store, batch_id: str, items: Sequence[NewItem]) -> None:
         connection.execute(insert(batch_items), states)
         connection.execute(insert(batch_requests), requests)
 
-    await store.write(act)
+    await store.write(act, alone=False)
 
 
 async def publish(
@@ -315,7 +315,7 @@ async def _drop_some(store: Store, table: Any, batch_id: str) -> bool:
         connection.execute(delete(table).where(mine, table.c.number < first + CHUNK))
         return True
 
-    return await store.write(act)
+    return await store.write(act, alone=False)
 
 
 def _named(batch_id: str) -> Any:
