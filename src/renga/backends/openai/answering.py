@@ -116,6 +116,7 @@ class Tokens:
             self.cached = _told(asked.cached_tokens, self.cached) or 0
             self.written = _told(asked.cache_write_tokens, self.written) or 0
         self.cached = _told(used.prompt_cache_hit_tokens, self.cached) or 0
+        self.thinking = _told(used.reasoning_tokens, self.thinking)
         if (said := used.completion_tokens_details) is not None:
             self.thinking = _told(said.reasoning_tokens, self.thinking)
 

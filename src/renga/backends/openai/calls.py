@@ -158,7 +158,8 @@ class CallReader:
             if self._drops(call) or not call.name:
                 return
             yield from self._pass_on(call)
-            if self._at + 1 == len(self._calls) or not call.whole:
+            # Without arguments, it may be that those are yet to come.
+            if self._at + 1 == len(self._calls) or not (call.opened and call.whole):
                 return
             call.ended = True
             yield Ended()

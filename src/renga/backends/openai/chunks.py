@@ -97,6 +97,7 @@ class Used(msgspec.Struct):
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: Tokens | None = None  # DeepSeek's
+    reasoning_tokens: Tokens | None = None  # SGLang's
 
 
 class Timings(msgspec.Struct):
