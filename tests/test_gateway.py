@@ -108,8 +108,8 @@ def test_a_consumer_that_leaves_at_any_event_cancels_and_pays_for_what_was_made(
             for _ in range(leave_after):
                 await anext(events)
         row = await bench.row()
-        # message_start, then content_block_start with the first token.
-        made = [0, 1, 1, 2, 3][leave_after - 1]
+        # message_start comes with content_block_start, and that with the first token.
+        made = [1, 1, 1, 2, 3][leave_after - 1]
         assert (row.status, row.tokens.input, row.tokens.output) == ("cancelled", 4, made)
         assert row.attempts[0].status == "cancelled"
         assert bench.backend.open_streams == 0

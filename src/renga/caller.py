@@ -20,7 +20,8 @@ class Receipt:
     `tokens` is what the answer is charged for so far. `cost_usd` is exact, known after the end.
     `ignored` are fields of the request that the backend accepted without effect, `transcribed` what
     of it reached the model as text alone, such as `images=2`; `notes` is what layers have to say of
-    the answer, in JSON values.
+    the answer, in JSON values. `trying_since` is when it was begun to be tried for, by a clock that
+    only goes forward, while nothing of it has come.
     """
 
     tier: str = ""
@@ -33,6 +34,7 @@ class Receipt:
     ignored: tuple[str, ...] = ()
     transcribed: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    trying_since: float | None = None
     _settled: Tokens = NO_TOKENS
 
     def charge(self, tokens: Tokens, status: str) -> None:
@@ -51,6 +53,7 @@ class Caller:
     """One request's origin: the workspace that isolates it, the key that sent it, its id.
 
     `key_name` is what the key's maker called it, `scopes` are what it may do (`renga.keys`).
+    `patience` is how many seconds it waits for an answer to begin, where it says so.
     `layer` names the layer that asks, where it is not the caller's own request as it came; `trace`
     is the span that the work belongs to.
     """
@@ -61,6 +64,7 @@ class Caller:
     key_name: str = ""
     scopes: frozenset[str] = frozenset()
     service: Service = "standard"
+    patience: float | None = None
     layer: str | None = None
     receipt: Receipt = field(default_factory=Receipt)
     trace: Trace = NO_TRACE

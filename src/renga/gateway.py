@@ -30,6 +30,7 @@ from renga.media.walking import counted
 from renga.prices import NO_TOKENS, Price, dollars
 from renga.routing import Route, Router
 from renga.toolkit.expansion import expanded
+from renga.tries import Plan, Room, Tries
 from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount, Usage
 from renga.watching.watch import Watch
 
@@ -57,6 +58,7 @@ class Gateway:
         signer: Signer | None = None,
         limits: Limits | Unlimited | None = None,
         layers: Sequence[Layer] = (),
+        tries: Tries | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._router = router
@@ -67,6 +69,7 @@ class Gateway:
         self._signer = signer or Signer.temporary()
         self._watch = watch or Watch()
         self._limits = limits or Unlimited()
+        self._tries = tries or Tries()
         self._comparisons = Comparisons()
         self._ways = Ways(self._attempt, self._count, self._window, self._score)
         for layer in reversed(layers):
@@ -129,27 +132,41 @@ class Gateway:
         """Innermost: asked of the backend that would serve `prompt`."""
         route = self._router.route(prompt)
         _note(caller, route, prompt)
-        return TokenCount(input_tokens=await route.candidates[0].count_tokens(prompt))
+        return TokenCount(input_tokens=await _counted(route.candidates, prompt))
 
     def _window(self, prompt: Prompt) -> int:
         """Innermost: the window of the backend that would serve `prompt`, in tokens."""
         return self._router.route(prompt).candidates[0].capabilities.window
 
     async def _attempt(self, request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
-        """Innermost: one try on the first backend that can serve `request`."""
-        with self._attempting(request, caller) as (backend, attempt, closing):
-            async with aclosing(backend.stream(request, attempt)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    attempt.see(event)
-                    closing.see(event)
-                    yield event
+        """Innermost: tries on the backends that can serve `request`, until one gives an answer.
+
+        What a try brings is not shown before its content begins; then no other follows it.
+        """
+        route, plan = self._planned(request, caller)
+        async for one in plan:
+            with one, self._attempting(request, caller, route, one.backend) as (attempt, closing):
+                answer = one.events(one.backend.stream(request, attempt), attempt)
+                async with aclosing(answer) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        closing.see(event)
+                        yield event
+                return
 
     async def _score(self, request: ScoreRequest, caller: Caller) -> Scores:
-        """Innermost: asked of the first backend that can serve `request`."""
-        with self._attempting(request, caller) as (backend, attempt, _):
-            scores = await backend.score(request, attempt)
-        usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
-        return Scores(model=caller.receipt.model, scores=scores, usage=usage)
+        """Innermost: asked of the backends that can serve `request`, until one answers."""
+        route, plan = self._planned(request, caller)
+        async for one in plan:
+            with one, self._attempting(request, caller, route, one.backend) as (attempt, _):
+                scores = await one.backend.score(request, attempt)
+                usage = Usage(input_tokens=attempt.input or 0, output_tokens=0)
+                return Scores(model=caller.receipt.model, scores=scores, usage=usage)
+        raise AssertionError("a plan without a try ends by raising")
+
+    def _planned(self, request: Prompt, caller: Caller) -> tuple[Route, Plan]:
+        route = self._router.route(request)
+        room = Room(request, alone=len(route.candidates) == 1)
+        return route, self._tries.plan(route.candidates, room, caller)
 
     def _reserved(self, request: Prompt, caller: Caller) -> Reservation:
         """What `request` needs of the limits that hold for it; entering it may refuse."""
@@ -185,14 +202,12 @@ class Gateway:
 
     @contextmanager
     def _attempting(
-        self, request: Prompt, caller: Caller
-    ) -> Iterator[tuple[Backend, Attempt, _Closing]]:
-        """The row of one try on the first backend that can serve `request`, open likewise."""
-        route = self._router.route(request)
-        backend = route.candidates[0]
+        self, request: Prompt, caller: Caller, route: Route, backend: Backend
+    ) -> Iterator[tuple[Attempt, _Closing]]:
+        """The row of one try on `backend`, open likewise."""
         receipt = caller.receipt
         receipt.attempts += 1
-        _note(caller, route, request)
+        _note(caller, route, request, backend)
         receipt.ignored = backend.capabilities.ignored_in(request)
         attempt = Attempt(caller.request_id, caller.workspace, receipt.attempts, caller.service)
         self._ledger.open_attempt(
@@ -205,7 +220,7 @@ class Gateway:
         watched = self._watch.attempt(caller, backend.name, request)
         attempt.trace = watched.trace
         try:
-            yield backend, attempt, closing
+            yield attempt, closing
             closing.status = "ok"
         except BaseException as error:
             closing.failed(error)
@@ -313,10 +328,22 @@ class _Closing:
             self.status, self.error, self.error_type = "error", repr(error), ApiError.type
 
 
-def _note(caller: Caller, route: Route, prompt: Prompt) -> None:
-    """What is known of the answer to `prompt` before its first event."""
-    receipt, backend = caller.receipt, route.candidates[0]
-    receipt.tier, receipt.served_tier = route.tier, route.served_tier
+async def _counted(candidates: Sequence[Backend], prompt: Prompt) -> int:
+    """Tokens of `prompt` by the first of them that can tell. Raises what the last one did."""
+    *others, last = candidates
+    for backend in others:
+        try:
+            return await backend.count_tokens(prompt)
+        except RengaError as error:
+            if error.status < 500:
+                raise
+    return await last.count_tokens(prompt)
+
+
+def _note(caller: Caller, route: Route, prompt: Prompt, backend: Backend | None = None) -> None:
+    """What is known of the answer to `prompt` before its first event; by the first backend."""
+    receipt, backend = caller.receipt, backend or route.candidates[0]
+    receipt.tier, receipt.served_tier = route.tier, route.tier_of(backend)
     receipt.model, receipt.backend = route.model, backend.name
     if backend.capabilities.transcribes:
         receipt.transcribed = counted(prompt)
