@@ -79,9 +79,11 @@ def test_any_lines_are_read_as_the_sdk_reads_them(
     assert ours == as_the_sdk_reads_it(stream)
 
 
-def test_an_event_without_the_empty_line_behind_it_is_given_at_the_end() -> None:
+def test_an_event_without_the_empty_line_behind_it_is_given_and_a_line_that_was_cut_is_not() -> (
+    None
+):
     assert read([b"data: {}\n"]) == [ServerEvent("", b"{}")]
-    assert read([b"data: {}"]) == [ServerEvent("", b"{}")]
+    assert read([b"data: {}"]) == []
     assert read([b": only a comment"]) == []
 
 

@@ -173,8 +173,7 @@ class Reply:
     async def events(self) -> AsyncIterator[ServerEvent]:
         """The body as server-sent events, to its end. Raises a fault.
 
-        One that is whole but for the empty line behind it is given; whoever reads it sees whether
-        it is whole. Bytes that make no line are silence.
+        Bytes that make no line are silence.
         """
         self._check_type("event-stream")
         parser, seen, lines, by = Parser(), False, 0, None

@@ -58,14 +58,10 @@ class Parser:
             raise TooLarge(f"an event of more than {self._most:,} bytes")
 
     def end(self) -> ServerEvent | None:
-        """What stands before the end without an empty line behind it.
+        """What stands before the end without an empty line behind it, in whole lines.
 
-        The standard throws that away, as a stream that was cut. Some servers end so nonetheless:
-        whoever reads the data sees whether it is whole.
+        The standard throws that away, but some servers end so. A line that was cut is no line.
         """
-        if self._rest and self._rest[:1] != b":":
-            self._take(self._rest)
-        self._rest = b""
         return self._finished()
 
     def _lines(self, data: bytes) -> Iterator[bytes]:
