@@ -39,8 +39,8 @@ class Allowance:
 
     __slots__ = (
         "_drafted", "_needed", "_pace", "_recent", "_refused", "_refused_until", "_retry_at",
-        "_settled", "_told_settled", "_used_at", "busy", "credit", "dirty", "left", "left_at",
-        "most", "needs", "place", "reached", "told",
+        "_settled", "_told_held", "_told_settled", "_used_at", "busy", "credit", "dirty", "left",
+        "left_at", "most", "needs", "place", "reached", "told",
     )  # fmt: skip
 
     def __init__(self, place: Place, most: int, told: str) -> None:
@@ -55,6 +55,7 @@ class Allowance:
         self.dirty = False
         self.needs: list[int] = []
         self._settled = self._told_settled = 0
+        self._told_held: int | None = 0
         self._recent = 0
         self._needed = 0
         self._pace = 0.0
@@ -97,14 +98,13 @@ class Allowance:
         since = now - self._drafted
         if self.place.kind in RATES:
             low = self._recent > 0 and self.credit < self._target() // 2
-            return low or (self.credit > 0 and now - self._used_at >= IDLE_SECONDS)
-        changed = self._recent > 0 or self.credit > 0 or self._settled != self._told_settled
-        return changed and since >= SETTLE_SECONDS
+            return low or (now - self._used_at >= IDLE_SECONDS and not self.is_quiet)
+        return since >= SETTLE_SECONDS and not self.is_quiet
 
     @property
     def is_quiet(self) -> bool:
         """Whether the bucket knows all, and nothing is here that it could have."""
-        told = self._settled == self._told_settled and not self._recent
+        told = self._settled == self._told_settled and self._told_held == self.busy
         return told and self.credit == 0 and not self.needs
 
     def draft(self, now: float) -> Order:
@@ -144,7 +144,7 @@ class Allowance:
     def apply(self, order: Order, outcome: Outcome, now: float) -> None:
         """Take what came of `order`."""
         self.credit += outcome.granted
-        self._told_settled = order.settled
+        self._told_settled, self._told_held = order.settled, order.keeps + outcome.granted
         self.left, self.left_at, self.reached = outcome.left, now, outcome.reached
         self._refused = outcome.refused
         if outcome.refused is not None:
@@ -160,6 +160,7 @@ class Allowance:
         What was given back is gone: it is not known whether it arrived.
         """
         self.credit -= order.debt
+        self._told_held = None
 
     def remaining(self, now: float) -> int:
         """What this server knows to be left, 0 to `most`."""

@@ -105,7 +105,7 @@ class Limits:
     def start(self) -> None:
         """Begin to exchange with the shared buckets, on the running loop."""
         self._task = asyncio.create_task(self._run(), name="renga-limits")
-        self._store.writer.every(BURY_SECONDS, lambda c: sql.bury_in(c, self._clock))
+        self._store.writer.every(BURY_SECONDS, lambda c: sql.bury_in(self._store, c, self._clock))
 
     async def aclose(self) -> None:
         """Settle what was used and give the rest back."""

@@ -80,22 +80,27 @@ async def exchange(
 ) -> None:
     """Have `change` change the buckets at `places` (each once) and this server's shares in them.
 
-    `clock` is Unix seconds, asked where the transaction has the rows.
+    `clock` is Unix seconds, asked where the transaction has the rows; servers that share a database
+    which has a clock go by that one.
 
     Raises:
         StoreError: the database cannot be written; whether it was is not known.
     """
-    await store.write(lambda connection: _exchange(connection, instance_id, places, change, clock))
+
+    def act(connection: Connection) -> None:
+        _exchange(connection, instance_id, places, change, lambda: _now(store, connection, clock))
+
+    await store.write(act, alone=False)  # each bucket is locked by itself
 
 
 async def bury(store: Store, *, clock: Callable[[], float]) -> int:
     """Take the shares of dead servers out of every bucket; how many there were."""
-    return await store.write(lambda connection: bury_in(connection, clock))
+    return await store.write(lambda connection: bury_in(store, connection, clock), alone=False)
 
 
-def bury_in(connection: Connection, clock: Callable[[], float]) -> int:
+def bury_in(store: Store, connection: Connection, clock: Callable[[], float]) -> int:
     """`bury`, in a transaction that writes."""
-    alive = _alive(limit_shares, _us(clock()))
+    alive = _alive(limit_shares, _now(store, connection, clock))
     query = select(limit_shares).where(~alive, limit_shares.c.held != 0)
     places = {_place_of(row) for row in connection.execute(query)}
     if not places:
@@ -125,10 +130,10 @@ def _exchange(
     instance_id: str,
     places: Sequence[Place],
     change: Change,
-    clock: Callable[[], float],
+    clock_us: Callable[[], int],
 ) -> None:
     buckets = _locked(connection, sorted(places))
-    now_us = _us(clock())
+    now_us = clock_us()
     own: dict[Place, Share] = {}
     others = dict.fromkeys(buckets, 0)
     dead = []
@@ -293,5 +298,6 @@ def _named(place: Place) -> dict[str, object]:
     return {f"at_{name}": value for name, value in place._asdict().items()}
 
 
-def _us(seconds: float) -> int:
-    return round(seconds * 1_000_000)
+def _now(store: Store, connection: Connection, clock: Callable[[], float]) -> int:
+    shared = store.clock_us(connection)
+    return round(clock() * 1_000_000) if shared is None else shared
