@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -16,8 +18,13 @@ from renga.errors import SetupError
 from renga.prices import PICO, dollars
 
 if TYPE_CHECKING:
+    from renga.costs.check import Findings
     from renga.costs.estimate import Kept, Line, Work
+    from renga.costs.report import Report
     from renga.prices import Price
+    from renga.store import Store
+
+DIFFERS = 1  # exit code of a check that found something
 
 _CENT = Decimal("0.01")
 
@@ -61,6 +68,8 @@ def build() -> typer.Typer:
     )
     group.command("estimate")(estimate)
     group.command("compare")(compare)
+    group.command("report")(report)
+    group.command("check")(check)
     return group
 
 
@@ -144,6 +153,153 @@ def compare(  # noqa: PLR0913  the options of one command
         ],
     )
     typer.echo(f"\n{count:,} requests a month{_told(work)}")
+
+
+def report(  # noqa: PLR0913  the options of one command
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="NAMES",
+            help="Some of tier,key,day,workspace,backend,service,model,status.",
+        ),
+    ] = "tier",
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="DAY", help="The first day, by UTC.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="DAY", help="The last day.", show_default=False),
+    ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option("--workspace", metavar="NAME", help="Of this one only.", show_default=False),
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As comma-separated values.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON; money is exact text.")] = False,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--parquet", metavar="FILE", help="Write Parquet too.", show_default=False),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw it too.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add up what answers cost, by any of tier, key, day, workspace, backend, service, model."""
+    from renga.costs import files
+    from renga.costs import report as reports
+
+    groups, period = reports.dimensions(by), reports.period(since, until, workspace)
+
+    async def act() -> reports.Report:
+        async with _store(config) as store:
+            return await reports.report(store, groups, period)
+
+    found = asyncio.run(act())
+    if parquet is not None:
+        files.write_parquet(found, parquet)
+    if plot is not None:
+        files.write_plot(found, plot)
+    if as_csv or as_json:
+        typer.echo((found.csv() if as_csv else found.json()).rstrip())
+        return
+    _show(found)
+
+
+# Column of the table -> of the report. The table leaves out what the others hold.
+SHOWN = {
+    ">answers": "answers",
+    ">attempts": "attempts",
+    ">input": "input_tokens",
+    ">cache read": "cache_read_tokens",
+    ">written 5m": "cache_write_5m_tokens",
+    ">written 1h": "cache_write_1h_tokens",
+    ">output": "output_tokens",
+    ">of it thinking": "thinking_tokens",
+    ">cost in $": "cost_usd",
+    ">own in $": "own_cost_usd",
+    ">cache saved $": "saved_by_cache_usd",
+    ">batch saved $": "saved_by_batch_usd",
+    ">without cost": "unpriced",
+}
+
+
+def _show(found: Report) -> None:
+    rows = [
+        [*(row[name] or "none" for name in found.by), *(_cell(row[c]) for c in SHOWN.values())]
+        for row in found.rows
+    ]
+    if len(rows) > 1:
+        names = ["all", *[""] * (len(found.by) - 1)]
+        rows.append([*names, *(_cell(found.total[c]) for c in SHOWN.values())])
+    show_table([*found.by, *SHOWN], rows)
+
+
+def _cell(value: int | str | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Derive every total again from the ledger's rows; exit 1 where one differs."""
+    from renga.config import load_config
+    from renga.costs.check import check as checked
+    from renga.costs.report import described
+    from renga.prices import load_prices
+
+    card = load_prices(load_config(config).prices)
+
+    async def act() -> Findings:
+        async with _store(config) as store:
+            return await checked(store, card)
+
+    found = asyncio.run(act())
+    if as_json:
+        told = {
+            "answers": found.answers,
+            "attempts": found.attempts,
+            "differences": found.differences,
+            "first": found.first,
+            "total": described(found.total),
+        }
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        _tell_findings(found)
+    if found.differences:
+        raise typer.Exit(DIFFERS)
+
+
+def _tell_findings(found: Findings) -> None:
+    read = f"{found.answers:,} answers and {found.attempts:,} attempts"
+    purged = found.total.answers - found.answers
+    more = f", and sums of {purged:,} that were purged" if purged else ""
+    if not found.differences:
+        typer.echo(f"{read}{more}: all adds up, to ${dollars(found.total.cost)}")
+        return
+    for line in found.first:
+        typer.echo(line)
+    left = found.differences - len(found.first)
+    typer.echo(
+        f"{read}{more}: {found.differences:,} differences" + f", {left:,} not shown" * (left > 0)
+    )
+
+
+@asynccontextmanager
+async def _store(config: Path | None) -> AsyncIterator[Store]:
+    """The configured database; nothing is written to it here."""
+    from renga.app import store_url
+    from renga.config import load_config
+    from renga.store import Store
+
+    async with await Store.open(store_url(load_config(config))) as store:
+        yield store
 
 
 class _Tokens(NamedTuple):

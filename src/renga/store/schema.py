@@ -293,12 +293,15 @@ ROLLUP_SUMS: Final = (
     "cost_low",
     "uncached_high",
     "uncached_low",
+    "full_high",
+    "full_low",
     "own_cost_high",
     "own_cost_low",
 )
 """What is added up. Money in two parts, since one would leave 64 bits: `high * 10**6 + low`
-pico-dollars. `uncached` is what the answers that have a cost had cost without a cache. Of tokens
-and own cost NULL says that no row knew."""
+pico-dollars. `uncached` is what the answers that have a cost had cost without a cache, `full` at
+the tier's whole price, which batches do not pay. Of tokens and own cost NULL says that no row knew.
+"""
 
 rollups: Final = Table(
     "rollups",

@@ -31,7 +31,7 @@ def _create_rollups() -> None:
     """What purged answers added up to."""
     names = "workspace key_id tier served_tier model backend service status".split()
     tokens = "input cache_read cache_write_5m cache_write_1h output reused thinking".split()
-    money = ("cost", "uncached")
+    money = ("cost", "uncached", "full")
     op.create_table(
         "rollups",
         sa.Column("day", sa.BigInteger, nullable=False, autoincrement=False),
