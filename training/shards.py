@@ -33,7 +33,7 @@ WEIGHTS: Mapping[str, int] = {
 """Loss weight of a kind in tenths; classification is `LABEL_WEIGHT`."""
 
 LABEL_WEIGHT = 25
-DECISION_WEIGHT, CHOICE_WEIGHT = 60, 25
+DECISION_WEIGHT, CHOICE_WEIGHT = 60, 40
 CHOICE_TOKENS = 9
 """What a turn beside tools begins with decides whether one is called; the tokens behind `<tool_call>` say
 which. Both are few among many that are only copied."""

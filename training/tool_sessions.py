@@ -30,7 +30,7 @@ from training.tools import (
 )
 from training.tools_unused import NONE_FITS, beyond, polite_talk
 
-SERVED = 0.6
+SERVED = 0.52
 """The share of exchanges in which a tool is called."""
 
 FAMILY_WORDS: dict[str, str] = {
@@ -120,7 +120,8 @@ def _box(rng: Random, draw: Callable[[Random], Skill], size: int) -> list[Skill]
 def _absent(rng: Random, box: Sequence[Skill], draw: Callable[[Random], Skill]) -> str | None:
     """A wish for a tool that is not there; None if what was drawn could be served after all."""
     sums_only = not any(s.trade in SUM_TRADES for s in box) and rng.random() < 0.45
-    other = sums(rng) if sums_only else draw(rng)
+    looked_up = any(s.trade in LOOKED_UP for s in box) and rng.random() < 0.5
+    other = sums(rng) if sums_only else lookup(rng) if looked_up else draw(rng)
     near = other.trade.startswith("public") or any(s.trade.startswith("public") for s in box)
     wish = other.task(rng).wish
     if other.tool.name in wish or any(kin(other, known) for known in box):
