@@ -17,7 +17,7 @@ from renga.backends import make_backend
 from renga.backends.base import Backend, Measured
 from renga.chat.signing import Signer
 from renga.citations.finding import ReadPages
-from renga.config import REMOTE_KINDS, Config
+from renga.config import REMOTE_KINDS, Config, check_keys
 from renga.costs.hardware import Hardware
 from renga.errors import SetupError
 from renga.files.blocks import FileSources
@@ -36,8 +36,10 @@ from renga.media.fetching import Fetcher
 from renga.media.resolving import Resolver
 from renga.media.transcribing import Transcribing
 from renga.prices import load_prices
+from renga.retention import Retention
 from renga.routing import TIERS, Router, check_aliases
 from renga.store import Store, sqlite_url
+from renga.tries import Tries
 from renga.types import DocumentParam
 from renga.watching.metrics import Metrics
 from renga.watching.readings import watch_engines, watch_states, watch_store
@@ -87,6 +89,8 @@ class App:
         ids = ids or make_ids()
         prices = load_prices(config.prices)
         check_aliases(config.aliases)
+        wanted = sorted({name for tier in config.tiers.values() for name in tier.backends})
+        check_keys(config.backends, wanted, config.source)
         async with AsyncExitStack() as stack:
             watch = _make_watch(config, stack, tracer)
             url = store_url(config)
@@ -100,18 +104,15 @@ class App:
             )
             limits.start()
             stack.push_async_callback(limits.aclose)
+            retention = Retention(ledger.store, config.ledger.retention_days, clock=clock)
+            stack.push_async_callback(retention.aclose)
             files = _make_files(config, ledger.store, clock=clock, ids=ids)
             stack.push_async_callback(files.aclose)
             documents = Documents()
             stack.push_async_callback(documents.aclose)
             backends, loadables = _make_backends(config, stack, documents)
             await _load(config, loadables)
-            tiers = {
-                tier: [loadables[name] for name in config.tiers[tier].backends]
-                for tier in TIERS
-                if tier in config.tiers
-            }
-            router = Router(tiers, config.aliases)
+            router = _make_router(config, loadables)
             signer = Signer.load(make_home(config.home))
             resolver = Resolver(
                 documents,
@@ -126,6 +127,7 @@ class App:
                 signer=signer,
                 limits=limits,
                 watch=watch,
+                tries=_make_tries(config),
                 layers=[
                     *standard(
                         ids=ids, signer=signer, resolver=resolver, pages=_pages_of(documents)
@@ -134,6 +136,7 @@ class App:
                 ],
             )
             files.keep_swept()
+            retention.start()
             _watch_parts(watch.metrics, backends, loadables, ledger)
             kept = stack.pop_all()
         return cls(
@@ -155,6 +158,25 @@ class App:
     async def aclose(self) -> None:
         """Stop the backends, then write what is left to write."""
         await self._stack.aclose()
+
+
+def _make_router(config: Config, loadables: Mapping[str, Loadable]) -> Router:
+    """Names and tiers over the backends, with the tiers that answer in place of others."""
+    configured = [tier for tier in TIERS if tier in config.tiers]
+    tiers = {tier: [loadables[b] for b in config.tiers[tier].backends] for tier in configured}
+    fallbacks = {
+        tier: other
+        for tier in configured
+        for other in TIERS
+        if other == config.tiers[tier].fallback
+    }
+    return Router(tiers, config.aliases, fallbacks=fallbacks)
+
+
+def _make_tries(config: Config) -> Tries:
+    """How answers are tried for; what is another server has its own time to begin."""
+    remote = (b for b in config.backends.values() if b.kind in REMOTE_KINDS)
+    return Tries(config.retry, config.breaker, limits={b.name: b.timeout_s for b in remote})
 
 
 def _make_watch(config: Config, stack: AsyncExitStack, tracer: Tracer | None) -> Watch:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 from renga.errors import ApiError
 from renga.prices import NO_TOKENS, UNKNOWN, Price, Service, Tokens, dollars
-from renga.store import RejectedRow, Store, StoreError
+from renga.store import RejectedRow, Store, StoreError, storable
 from renga.store import rows as sql
 from renga.store.records import AnswerRow, AttemptRow, Total, read_answers, read_total
 from renga.store.rows import Grouping, Rank, Selection
@@ -382,10 +382,15 @@ class Ledger:
         return await self.store.write(self._sweep)
 
     def _sweep(self, connection: Connection) -> int:
-        return sql.sweep(connection, self.instance_id, now_us=_us(self._clock()))
+        return sql.sweep(connection, self.instance_id, now_us=self._lease_now(connection))
+
+    def _lease_now(self, connection: Connection) -> int:
+        """By the clock that servers on this database share: theirs may differ."""
+        shared = self.store.clock_us(connection)
+        return _us(self._clock()) if shared is None else shared
 
     def _enter(self, connection: Connection) -> None:
-        now_us = _us(self._clock())
+        now_us = self._lease_now(connection)
         try:
             sql.add_instance(
                 connection, self.instance_id, now_us=now_us, expires_us=now_us + self._lease_us
@@ -397,14 +402,17 @@ class Ledger:
             ) from error
 
     def _beat(self, connection: Connection) -> None:
-        now_us = _us(self._clock())
-        sql.renew_instance(
+        now_us = self._lease_now(connection)
+        in_time = sql.renew_instance(
             connection, self.instance_id, now_us=now_us, expires_us=now_us + self._lease_us
         )
-        self._sweep(connection)
+        # Late, as after the database was away: the others are late too, and not dead.
+        if in_time:
+            self._sweep(connection)
 
     def _leave(self, connection: Connection) -> int:
-        return sql.end_instance(connection, self.instance_id, now_us=_us(self._clock()))
+        now_us = self._lease_now(connection)
+        return sql.end_instance(connection, self.instance_id, now_us=now_us)
 
     # -- reading --
 
@@ -486,10 +494,8 @@ def _us(seconds: float) -> int:
 
 
 def _text(text: str | None) -> str | None:
-    """A text that the database can hold: no lone surrogates, not endless."""
-    if text is None:
-        return None
-    return text[:LONGEST_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")
+    """A text that the database can hold, not endless."""
+    return None if text is None else storable(text[:LONGEST_TEXT])
 
 
 def _check_status(status: str) -> None:

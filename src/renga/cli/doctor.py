@@ -160,7 +160,7 @@ async def check_database(config: Config) -> Finding:
 
     async with await Store.open(store_url(config)) as store:
         await store.check()
-    return Finding("database", "ok", f"opens, schema {HEAD}")
+        return Finding("database", "ok", f"{store.name} opens, schema {HEAD}")
 
 
 async def check_keys(config: Config) -> Finding:

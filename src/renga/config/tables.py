@@ -261,7 +261,19 @@ class ResponseCacheConfig:
 class StoreConfig:
     """The table [store]."""
 
-    url: str = _setting("sqlite", "`sqlite` keeps renga.db in the state folder")
+    url: str = _setting(
+        "sqlite",
+        "`sqlite` keeps renga.db in the state folder; or `postgresql://user@host/database`",
+    )
+
+
+@dataclass(frozen=True)
+class LedgerConfig:
+    """The table [ledger]: how long rows are kept."""
+
+    retention_days: int = _setting(
+        0, "days after which an answer's rows are removed, its sums kept; 0 keeps them", least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -337,6 +349,7 @@ class Config:
     breaker: BreakerConfig = BreakerConfig()
     response_cache: ResponseCacheConfig = ResponseCacheConfig()
     store: StoreConfig = StoreConfig()
+    ledger: LedgerConfig = LedgerConfig()
     files: FilesConfig = FilesConfig()
     batches: BatchesConfig = BatchesConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
@@ -360,6 +373,7 @@ def settings() -> list[tuple[str, str, str, str]]:
     sections = (
         ("server", ServerConfig),
         ("store", StoreConfig),
+        ("ledger", LedgerConfig),
         ("media", MediaConfig),
         ("files", FilesConfig),
         ("batches", BatchesConfig),

@@ -7,6 +7,7 @@ know requests, prices or the API.
 from renga.store.errors import RejectedRow, StoreError
 from renga.store.sqlite import sqlite_url
 from renga.store.store import Store
+from renga.store.text import storable
 from renga.store.writer import Operation
 
-__all__ = ["Operation", "RejectedRow", "Store", "StoreError", "sqlite_url"]
+__all__ = ["Operation", "RejectedRow", "Store", "StoreError", "sqlite_url", "storable"]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -178,6 +179,11 @@ def _attempt_row(row: Row[Any]) -> AttemptRow:
     )
 
 
+def _whole(sum_: int | Decimal | None) -> int | None:
+    """A sum of integers, which is a decimal number in PostgreSQL."""
+    return None if sum_ is None else int(sum_)
+
+
 def read_total(by: Grouping, row: Row[Any]) -> Total:
     """The sums of one group."""
     name = str(row.name)
@@ -187,6 +193,6 @@ def read_total(by: Grouping, row: Row[Any]) -> Total:
         name=name,
         answers=row.answers,
         unpriced=row.unpriced,
-        tokens={c: getattr(row, f"{c}_tokens") for c in TOKENS},
+        tokens={c: _whole(getattr(row, f"{c}_tokens")) for c in TOKENS},
         cost_pico=sql.join_cost(row.cost_high, row.cost_low),
     )
