@@ -175,11 +175,11 @@ CHOOSING: Mapping[str, float] = {
     "plain_facts": 0.3,
     "declines": 0.2,
     "prose": 0.1,
-    "sums": 0.6,
-    "sessions": 31,
-    "calling": 14.5,
-    "not_calling": 5.5,
-    "thinking": 2.5,
+    "sums": 2.5,
+    "sessions": 38,
+    "calling": 19,
+    "not_calling": 5,
+    "thinking": 2,
 }
 SETTLING: Mapping[str, float] = {
     "clinc150": 9.2,
@@ -207,19 +207,19 @@ SETTLING: Mapping[str, float] = {
     "plain_facts": 0.2,
     "declines": 0.1,
     "prose": 0.1,
-    "sums": 0.4,
-    "sessions": 22.7,
-    "calling": 10.6,
+    "sums": 1.5,
+    "sessions": 32,
+    "calling": 16,
     "not_calling": 4,
-    "thinking": 1.8,
+    "thinking": 1.5,
 }
 STAGES: tuple[Stage, ...] = (
-    Stage(0.0, 0.1, BEGINNING),
-    Stage(0.08, 0.12, MATCHED),
-    Stage(0.17, 0.14, CALLING),
-    Stage(0.28, 0.25, LAST),
-    Stage(0.5, 0.3, CHOOSING),
-    Stage(0.84, 0.16, SETTLING),
+    Stage(0.0, 0.08, BEGINNING),
+    Stage(0.06, 0.1, MATCHED),
+    Stage(0.13, 0.12, CALLING),
+    Stage(0.22, 0.2, LAST),
+    Stage(0.4, 0.32, CHOOSING),
+    Stage(0.74, 0.27, SETTLING),
 )
 """What a run reads, in order: first what is matched and copied word for word, then labels under other
 names than their set's, so that a list is to be read and not known by heart, then tools, then mostly which of
