@@ -53,14 +53,21 @@ class Auth:
         request_id = request_id_of(request)
         trace: Trace = request.scope.get(TRACE, NO_TRACE)
         found = await self._keys.resolve(presented)
+        patience = patience_of(request)
         if found is not None:
             return Caller(
-                found.workspace, request_id, found.key_id, found.name, found.scopes, trace=trace
+                found.workspace,
+                request_id,
+                found.key_id,
+                found.name,
+                found.scopes,
+                patience=patience,
+                trace=trace,
             )
         if not await self._is_open():
             raise AuthenticationFailed("invalid x-api-key: it is not a key of this server, or off")
         self._check_near(request)
-        return Caller(DEFAULT_WORKSPACE, request_id, scopes=COMMON, trace=trace)
+        return Caller(DEFAULT_WORKSPACE, request_id, scopes=COMMON, patience=patience, trace=trace)
 
     async def observer(self, request: Request) -> None:
         """Let pass who may read what the server says of itself. Raises as `caller` does.
@@ -106,6 +113,15 @@ def _denied(scope: Scope, caller: Caller, request: Request) -> PermissionDenied:
         f"`renga keys create NAME --scopes {scope}` makes one that has it",
         code="api_key_scope_missing",
     )
+
+
+def patience_of(request: Request) -> float | None:
+    """How many seconds the sender waits, where it says so: the official SDKs' own header does."""
+    try:
+        seconds = float(request.headers.get("x-stainless-timeout", ""))
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None
 
 
 def presented_key(request: Request) -> str:

@@ -32,20 +32,12 @@ _log = logging.getLogger(__name__)
 CONTENT: Final = ("content_block_start", "message_delta")
 """The first events that say something; `message_delta` where there is nothing to be said."""
 
-ELSEWHERE: Final = frozenset(
-    {
-        "slow_first_byte",
-        "slow_trickle",
-        "tls",
-        "wrong_content_type",
-        "status_401",
-        "status_402",
-        "status_403",
-        "status_404",
-        "status_405",
-    }
+OPERATORS: Final = frozenset(
+    {"tls", *(f"status_{s}" for s in (301, 302, 303, 307, 308, 401, 402, 403, 404, 405))}
 )
-"""Causes that the same backend would have again, or that have cost too much time already."""
+"""Causes that only the operator can mend."""
+ELSEWHERE: Final = OPERATORS | {"slow_first_byte", "slow_trickle", "wrong_content_type"}
+"""Causes for which the same backend is not tried again: it would be so again, or has cost time."""
 
 
 def _ticks() -> float:
@@ -184,11 +176,12 @@ class Plan:
 
     def _told(self) -> Exception:
         """What the caller is told: whatever says when to come again, else what happened last."""
-        for error in self._errors:
-            if isinstance(error, Overloaded):
-                return error
         if self._errors:
-            return self._errors[-1]
+            overloads = (error for error in self._errors if isinstance(error, Overloaded))
+            told = next(overloads, self._errors[-1])
+            if isinstance(told, RengaError) and told.cause in OPERATORS:
+                told.again = False
+            return told
         if self._shut:
             wait = max(1.0, min(breaker.wait for breaker in self._shut))
             return Overloaded(
