@@ -6,11 +6,11 @@ import asyncio
 import json
 import pkgutil
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -36,12 +36,37 @@ from renga.events import (
 )
 from renga.types import Message, MessagesRequest, ToolUseBlock
 from tests.seeing_model import write_seeing_model
+from tests.serving import serving
 from tests.tiny_model import write_gguf, write_model
 from training.vocabulary import TEMPLATE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHIPPED = Path(renga.__file__).parent / "models" / "shipped" / "haiku" / "openvino_model.bin"
+
+# The other server of the kinds that have one: scripted, in its own process.
+OTHER = """
+[backends.other]
+kind = "scripted"
+window = 1024
+token_delay_ms = 0.5
+[tiers.haiku]
+backends = ["other"]
+"""
+
+
+def _other(kind: Literal["openai", "messages"], model: Path) -> BackendConfig:
+    url = (model / "url").read_text()
+    return BackendConfig(
+        "b",
+        kind,
+        urls=(f"{url}/v1" if kind == "openai" else url,),
+        model="haiku",
+        window=1_024,
+        api_key="any",
+        lacks=("structured_output",),
+    )
+
 
 # A configuration for each kind; `model` is a folder with a small model of random weights.
 KIND_CONFIGS: dict[str, Callable[[Path], BackendConfig]] = {
@@ -53,6 +78,8 @@ KIND_CONFIGS: dict[str, Callable[[Path], BackendConfig]] = {
     "llamacpp": lambda model: BackendConfig(
         "b", "llamacpp", model=str(model / "gguf"), threads=1, window=2_048, cache_mb=16
     ),
+    "openai": lambda model: _other("openai", model),
+    "messages": lambda model: _other("messages", model),
 }
 CASES = [*BACKENDS, *(["shipped"] if SHIPPED.exists() else [])]
 
@@ -69,11 +96,13 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = write_model(tmp_path_factory.mktemp("tiny"), template=TEMPLATE)
     write_gguf(folder)
     write_seeing_model(folder / "seeing")
-    return folder
+    with serving(tmp_path_factory.mktemp("other"), OTHER, home=folder / "other") as other:
+        (folder / "url").write_text(other.url)
+        yield folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=CASES)
@@ -101,14 +130,15 @@ def attempt(workspace: str = "default") -> Attempt:
 
 
 def ask(text: str, **fields: Any) -> MessagesRequest:
-    fields = {"max_tokens": 40, "temperature": 0.0, **fields}
+    fields = {"max_tokens": 40, "temperature": 0.0, "stream": True, **fields}
     messages = [{"role": "user", "content": text}]
     return MessagesRequest.model_validate({"model": "haiku", "messages": messages, **fields})
 
 
 def _can_be_led(backend: Backend) -> None:
     """Skip the test where a model draws every answer freely: its kind has a file of its own."""
-    if backend.kind != "scripted" and not backend.capabilities.structured_output:
+    scripted = backend.kind in ("scripted", "openai", "messages")
+    if not scripted and not backend.capabilities.structured_output:
         pytest.skip(f"nothing can choose what a model of kind {backend.kind} says")
 
 
@@ -182,7 +212,7 @@ def as_the_sdk_builds_it(events: list[Event]) -> dict[str, Any]:
 
 
 async def test_every_module_is_in_the_table_and_every_row_has_a_module() -> None:
-    shared = {"base", "chosen", "telling"}
+    shared = {"base", "chosen", "remote", "telling"}
     modules = {m.name for m in pkgutil.iter_modules(renga.backends.__path__)} - shared
     assert {target.split(":")[0].rpartition(".")[2] for target in BACKENDS.values()} == modules
     assert set(BACKENDS) == set(KINDS) - {"auto"} == set(KIND_CONFIGS)

@@ -18,7 +18,7 @@ from renga.backends.messages import MessagesBackend
 from renga.backends.messages.answer import Answer
 from renga.backends.remote.faults import Cause, fault
 from renga.config import BackendConfig
-from renga.errors import BackendFailed, Overloaded, RengaError
+from renga.errors import BackendFailed, Overloaded, RengaError, SetupError
 from renga.events import Event, fold
 from renga.types import MessagesRequest
 from tests.backends.messages import streams
@@ -445,6 +445,30 @@ async def test_a_list_of_models_that_says_nothing_takes_nothing_away(models: Any
         able = made.capabilities
         assert (able.window, able.images, able.tools) == (200_000, True, True)
         assert fold(await run(made, ask())).stop_sequence == "!"
+
+
+async def test_what_is_configured_goes_before_what_is_said() -> None:
+    async with replaying(models={"capabilities": {"image_input": {"supported": False}}}) as server:
+        settings = {"has": ("images",), "lacks": ("thinking", "tools"), "max_output": 99}
+        async with backend(server, **settings) as made:
+            able = made.capabilities
+    assert (able.images, able.tools, able.max_output) == (True, False, 99)
+    assert able.thinking == {"disabled"}
+    assert not able.efforts
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"has": ("image",)}, "did you mean 'images'"),
+        ({"lacks": ("everything",)}, "accepted: documents, images"),
+        ({"has": ("tools",), "lacks": ("tools",)}, "leave one out"),
+    ],
+)
+def test_an_ability_that_is_none_is_refused(settings: dict[str, Any], hint: str) -> None:
+    with pytest.raises(SetupError) as told:
+        MessagesBackend(BackendConfig("far", "messages", urls=("http://x",), **settings))
+    assert hint in told.value.hint
 
 
 def test_the_streams_are_what_they_say() -> None:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.messages.answer import Answer, events_of_message
 from renga.backends.messages.asking import betas_for, body_of, counting_body_of
-from renga.backends.messages.models import capabilities_of
+from renga.backends.messages.models import capabilities_of, check_abilities
 from renga.backends.remote import Upstream
 from renga.backends.remote.affinity import heads_of
 from renga.config import BackendConfig
@@ -53,6 +53,7 @@ class MessagesBackend:
         machine: Machine | None = None,
         upstream: Upstream | None = None,
     ) -> None:
+        check_abilities(config)
         self.name = config.name
         self._config = config
         self._upstream = upstream or Upstream(
@@ -65,6 +66,11 @@ class MessagesBackend:
     def capabilities(self) -> Capabilities:
         """By the server's own list, once it could be asked; else what such servers can do."""
         return self._capabilities
+
+    @property
+    def open_streams(self) -> int:
+        """Requests that the servers have now."""
+        return sum(replica.open for replica in self._upstream.replicas.all)
 
     async def start(self) -> None:
         """Connect. A server that cannot be reached yet is left to come."""
@@ -98,7 +104,7 @@ class MessagesBackend:
 
         What is cut before its count came is metered by what was said of it.
         """
-        if not self._known:
+        if not self._known and self._upstream.health().ready:
             await self._learn()
         answer = Answer(self.name, attempt)
         async with self._upstream.post(

@@ -194,8 +194,10 @@ class Answer:
             output_tokens_details=_details_of(self._usage),
             **{name: self._usage.get(name) for name in _CUMULATIVE},
         )
-        self._attempt.thinking = 0  # but for what is told now
-        self._attempt.estimated = "output_tokens" not in self._usage
+        attempt, told = self._attempt, usage.output_tokens_details
+        attempt.output = usage.output_tokens
+        attempt.thinking = 0 if told is None else told.thinking_tokens
+        attempt.estimated = "output_tokens" not in self._usage
         return MessageDelta(
             delta=Ending(
                 stop_reason=reason if reason in _REASONS else "end_turn",
