@@ -170,7 +170,6 @@ class Answering:
             yield self._start()
         if choice is not None and self._finish is None:
             yield from self._choice(choice)
-        self._meter()
 
     def end(self) -> Iterator[Event]:
         """The stream ended, or was left behind a stop sequence. Raises a fault without a reason."""
@@ -233,6 +232,7 @@ class Answering:
         """Count a piece: a token, or as many as there may be in an answer that came at once."""
         self._written += len(text)
         self._pieces += 1 + len(text) // LONG_PIECE
+        self._meter()  # before it is passed on, behind which its reader may leave
 
     def _parts(self, parts: list[Any]) -> Iterator[Event]:
         """Content in parts, as Mistral's thinking models write it."""
@@ -363,6 +363,7 @@ class Answering:
         for used in (choice.usage if choice is not None else None, chunk.usage):
             if used is not None:
                 self._tokens.see(used)
+        self._meter()
 
     def _meter(self) -> None:
         """Fill the attempt's meter. The classes of the prompt are disjoint there."""

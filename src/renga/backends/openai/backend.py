@@ -98,6 +98,7 @@ class OpenaiBackend:
     ) -> None:
         check_settings(config.quirks, config.has, config.lacks, f"backend '{config.name}'")
         self.name = config.name
+        self.open_streams = 0
         self._config = config
         self._ids = ids or make_ids()
         headers = {"content-type": "application/json"}
@@ -151,6 +152,7 @@ class OpenaiBackend:
             asked[known.quirks.limit] = min(most, room)
             body = msgspec.json.encode(asked)
         answering = self._answering(request, attempt, size)
+        self.open_streams += 1
         try:
             async with self._upstream.post(
                 "/chat/completions",
@@ -169,6 +171,8 @@ class OpenaiBackend:
                     yield event
         except InvalidRequest as error:
             raise _in_our_words(error) from error
+        finally:
+            self.open_streams -= 1
 
     async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
         """Their chat API tells no likelihoods of what it did not write."""
