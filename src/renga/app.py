@@ -42,7 +42,13 @@ from renga.store import Store, sqlite_url
 from renga.tries import Tries
 from renga.types import DocumentParam
 from renga.watching.metrics import Metrics
-from renga.watching.readings import watch_engines, watch_states, watch_store
+from renga.watching.readings import (
+    watch_breakers,
+    watch_engines,
+    watch_limits,
+    watch_states,
+    watch_store,
+)
 from renga.watching.traces import Tracer
 from renga.watching.watch import Watch, start_tracer
 
@@ -118,6 +124,7 @@ class App:
                 documents,
                 {"url": Fetcher(config.media).resolve, "file": FileSources(files).resolve},
             )
+            tries = _make_tries(config)
             gateway = Gateway(
                 router=router,
                 ledger=ledger,
@@ -127,7 +134,7 @@ class App:
                 signer=signer,
                 limits=limits,
                 watch=watch,
-                tries=_make_tries(config),
+                tries=tries,
                 layers=[
                     *standard(
                         ids=ids, signer=signer, resolver=resolver, pages=_pages_of(documents)
@@ -138,6 +145,8 @@ class App:
             files.keep_swept()
             retention.start()
             _watch_parts(watch.metrics, backends, loadables, ledger)
+            watch_limits(watch.metrics, limits.refusals)
+            watch_breakers(watch.metrics, tries.standings)
             kept = stack.pop_all()
         return cls(
             config,

@@ -37,7 +37,6 @@ TOKEN_CLASSES: Final = (
 )  # fmt: skip
 
 _AI: Final = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_response_model")
-_CAUSE: Final = re.compile(r"[a-z][a-z0-9_]{1,39}")
 _STATUS: Final = re.compile(r"status_[45]\d\d")
 CAUSES: Final = frozenset(
     """refused reset_before_headers reset_after_headers cut_mid_stream slow_first_byte slow_trickle
@@ -92,9 +91,6 @@ class Metrics:
             "Attempts at backends that ended, by how, and why they failed.",
             ("backend", "status", "cause"),
         )
-        self._refused = Counter(
-            "renga_limited", "Requests that a limit refused, by which.", ("limit",)
-        )
         self._responses = Counter(
             "renga_http_responses",
             "Responses by route and status.",
@@ -148,10 +144,6 @@ class Metrics:
         if own_cost_pico:
             self._own_cost.add((backend,), own_cost_pico)
 
-    def limited(self, limit: str) -> None:
-        """Count a request that was refused by the limit of that name, such as `output_tokens`."""
-        self._refused.add((limit if _CAUSE.fullmatch(limit) else "other",))
-
     def responded(self, route: str, method: str, status: int) -> None:
         """Count a response. `route` is one of the server's, with its placeholders."""
         self._responses.add((route, method, str(status)))
@@ -184,7 +176,6 @@ class Metrics:
             self._cost,
             self._own_cost,
             self._attempts,
-            self._refused,
             self._responses,
             self._durations,
             self._first_tokens,

@@ -137,3 +137,25 @@ def watch_store(metrics: Metrics, waiting: Callable[[], int], failing: Callable[
         (),
         lambda: one(failing()),
     )
+
+
+def watch_limits(metrics: Metrics, refusals: Mapping[tuple[str, str], int]) -> None:
+    """How many requests a limit refused: whose limit (key, workspace, tier), and which."""
+    metrics.watch(
+        "renga_limited",
+        "Requests that a limit refused, by whose it was and which.",
+        ("scope", "limit"),
+        lambda: [({"scope": of, "limit": kind}, n) for (of, kind), n in refusals.items()],
+        counts=True,
+    )
+
+
+def watch_breakers(metrics: Metrics, standings: Callable[[], Mapping[str, str]]) -> None:
+    """How the breaker of each backend stands that was ever asked."""
+    watch_states(
+        metrics,
+        "renga_breaker_state",
+        "1 for how a backend's circuit breaker stands.",
+        ("backend", "state"),
+        standings,
+    )
