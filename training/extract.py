@@ -131,6 +131,14 @@ def some_fields(rng: Random, most: int = 6, *, drilled: bool = False) -> list[Na
     return [(rng.choice(f.keys), f) for f in chosen]
 
 
+def _sender(rng: Random) -> dict[str, str]:
+    """Often one person, whose address is made of the names: half a word that comes twice leads astray."""
+    if rng.random() < 0.45:
+        return {}
+    person = world.person(rng)
+    return {"name": person, "email address": world.address_of(rng, person)}
+
+
 def card(
     rng: Random, *, held: bool, absent: float = 0.06, wanted: Sequence[Named] | None = None
 ) -> Card:
@@ -142,8 +150,9 @@ def card(
     chosen = wanted or some_fields(rng)
     clauses: list[str] = []
     fields: list[Asked] = []
+    sender = {} if held else _sender(rng)
     for key, field in chosen:
-        value = field.value(rng)
+        value = sender.get(field.name) or field.value(rng)
         if rng.random() < absent and len(chosen) > 1:
             fields.append((key, field, None))
             continue
@@ -152,6 +161,8 @@ def card(
             wording = _loose(rng, field)
         clauses.append(wording.replace("{v}", _written(rng, field, value)))
         fields.append((key, field, value))
+    if sender and rng.random() < 0.5 and "name" not in {field.name for _, field in chosen}:
+        clauses.append(spin(rng, f"[My name is|I am|This is|Regards,] {sender['name']}."))
     fillers = rng.sample(HELD_FILLERS if held else FILLERS, rng.randint(0, 2))
     clauses += [spin(rng, filler) for filler in fillers]
     rng.shuffle(clauses)

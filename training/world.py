@@ -105,6 +105,22 @@ def email(rng: Random) -> str:
     return f"{left}{rng.choice(('.', '_', '-', ''))}{right}@{host}"
 
 
+def address_of(rng: Random, person: str) -> str:
+    """An email address made of a person's names, as most are."""
+    first, last = person.lower().split(" ", 1)
+    left = rng.choice(
+        (f"{first}.{last}", f"{first}.{last}", f"{first}{last}", f"{first}_{last}", first)
+        + (
+            f"{first[0]}.{last}",
+            f"{last}.{first}",
+            f"{first}{rng.randint(1, 99)}",
+            f"{first}-{last}",
+        )
+    )
+    host = rng.choice(MAILS) if rng.random() < 0.6 else f"{word(rng)}.{rng.choice(('com', 'io'))}"
+    return f"{left}@{host}"
+
+
 def digits(rng: Random, low: int, high: int) -> str:
     """Between `low` and `high` digits, the first not zero."""
     return str(rng.randint(1, 9)) + "".join(
