@@ -21,6 +21,8 @@ OLDEST: Final = 14
 
 STATEMENT_SECONDS: Final = 60
 CONNECT_SECONDS: Final = 5
+MIGRATION_SECONDS: Final = 120
+"""How long a start waits for another's change of the schema."""
 
 # A server that is gone without a word is noticed within this: nothing may wait for it for ever.
 _LINK: Final = {
@@ -93,10 +95,13 @@ class Postgresql:
         check_server(self.name, version, str(encoding))
 
     def lock_schema(self, connection: Connection) -> None:
-        """See Dialect; waits for a migration under way, which may take its time."""
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '120s'")
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+        """See Dialect; a migration under way elsewhere, or here, may take its time."""
+        ask = connection.exec_driver_sql
+        usual = ask("SELECT current_setting('lock_timeout')").scalar_one()
+        ask("SET LOCAL statement_timeout = 0")
+        ask(f"SET LOCAL lock_timeout = '{MIGRATION_SECONDS}s'")
+        ask(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+        ask(f"SET LOCAL lock_timeout = '{usual}'")
 
     def lock_writes(self, connection: Connection) -> None:
         """See Dialect."""
