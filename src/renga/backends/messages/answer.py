@@ -46,6 +46,7 @@ from renga.types import (
     CacheCreation,
     Citation,
     ContentBlock,
+    DirectCaller,
     Message,
     OutputDetails,
     RedactedThinkingBlock,
@@ -316,6 +317,10 @@ def _picked(cls: type[Any], raw: Raw) -> Any:
     return cls(**{name: value for name, value in raw.items() if name in known})
 
 
+def _kind_of(raw: Any) -> Any:
+    return raw.get("type") if isinstance(raw, dict) else None
+
+
 def _text(raw: Raw, mark: str) -> ContentBlock:
     return TextBlock(text=raw.get("text") or "")
 
@@ -336,6 +341,7 @@ def _call(raw: Raw, mark: str) -> ContentBlock:
         id=raw["id"],
         name=raw["name"],
         input=raw.get("input") or {},
+        caller=DirectCaller() if _kind_of(raw.get("caller")) == "direct" else None,
         toolset_name=raw.get("toolset_name"),
     )
 
