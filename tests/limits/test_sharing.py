@@ -84,6 +84,10 @@ class Sharing(RuleBasedStateMachine):
         return made
 
     @rule(server=servers, tokens=st.integers(1, 400), cost=st.integers(1, 300_000))
+    def one_asks(self, server: Server, tokens: int, cost: int) -> None:
+        """A request."""
+        self.ask(server, tokens, cost)
+
     def ask(self, server: Server, tokens: int, cost: int) -> None:
         """A request: admitted if all that it needs is there, after an exchange at most."""
         if server not in self.alive:
@@ -109,8 +113,12 @@ class Sharing(RuleBasedStateMachine):
         assert self.tokens.level >= -unseen - 1, "more tokens than the bucket had"
 
     @rule(server=servers, share=st.floats(0, 2), spent=st.floats(0, 1))
+    def one_ends(self, server: Server, share: float, spent: float) -> None:
+        """A request ends; it took another number of tokens, and cost less."""
+        self.end(server, share, spent)
+
     def end(self, server: Server, share: float, spent: float) -> None:
-        """The oldest request ends; it took another number of tokens, and cost less."""
+        """The oldest request ends."""
         if server not in self.alive or not server.running:
             return
         tokens, cost = server.running.pop(0)
@@ -122,6 +130,13 @@ class Sharing(RuleBasedStateMachine):
         self.tokens.pass_to(self.now_us)
         self.tokens.level += (tokens - used) * UNIT
         self.enter(server, paid)
+
+    @rule(server=servers, count=st.integers(2, 40))
+    def burst(self, server: Server, count: int) -> None:
+        """Many small ones."""
+        for _ in range(count):
+            self.ask(server, 1, 1)
+            self.end(server, 1, 1)
 
     def enter(self, server: Server, cost: int) -> None:
         """The answer's row in the ledger."""
