@@ -120,7 +120,7 @@ def _draw_days(axes: Any, report: Report) -> None:
     axes.set_xticks(range(0, len(days), step), days[::step])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("dollars by list price")
-    if len(lines) > 1 or len(report.by) > 1:
+    if lines and len(report.by) > 1:
         axes.legend(frameon=False)
     left_out = len(ranked) - min(len(ranked), _MOST_LINES)
     more = f"; the {left_out} cheapest are left out" if left_out else ""
