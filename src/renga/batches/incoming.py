@@ -230,7 +230,7 @@ class Incoming:
         self._at += move
 
     def _peek(self) -> str:
-        return self._buffer[self._at : self._at + 20].decode("utf-8", "replace")
+        return self._buffer[self._at : self._at + 1].decode("utf-8", "replace")
 
     def _forget(self) -> None:
         """Drop what was read; of a request that is coming, nothing yet."""
