@@ -19,7 +19,7 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from docs import backends, endpoints, fields
+from docs import backends, endpoints, faults, fields
 from docs.endpoints import table
 from renga import cli, config, errors, routing
 from renga.bench import workloads as bench
@@ -275,6 +275,7 @@ def forms() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "faults": faults.faults,
     "forms": forms,
     "families": families,
     "endpoints": endpoints.index,

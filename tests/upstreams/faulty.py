@@ -47,9 +47,9 @@ IN_CONTENT: Final = ("cut_mid_stream", "missing_stop")
 WORDS: Final = ("Good", " morning", ".")
 INPUT_TOKENS: Final = 11
 OUTPUT_TOKENS: Final = 3
-RETRY_AFTER: Final = 7
+RETRY_AFTER: Final = 30
 DRIBBLE_SECONDS: Final = 0.02
-HEADERS: Final = ("anthropic-version", "authorization", "x-api-key", "traceparent")
+HEADERS: Final[tuple[str, ...]] = ("anthropic-version", "authorization", "x-api-key", "traceparent")
 
 
 @dataclass(frozen=True)
@@ -315,12 +315,13 @@ async def _play(
         _reset(writer)
         return False
     if kind == "slow_trickle":
-        await _dribble(writer, b": a comment without an end")
+        await _dribble(writer, answer.frames()[0] + b": a comment without an end")
         return False
     for data in _broken(kind, answer):
         _chunk(writer, data)
         await writer.drain()
     if kind == "cut_mid_stream":
+        await asyncio.sleep(DRIBBLE_SECONDS)  # so that what came before the cut is read
         writer.write(b"400\r\ndata: {")  # a chunk of 1,024 bytes, of which 7 come
         await writer.drain()
         return False
@@ -364,8 +365,14 @@ async def _play_whole(
             return False
         case "empty_stream":
             body = b""
-        case "malformed_json" | "malformed_sse" | "missing_stop":
+        case "malformed_json" | "malformed_sse":
             body = body[:-2]
+        case "missing_stop":
+            reasons = (b'"stop_reason": "end_turn"', b'"finish_reason": "stop"')
+            for reason in reasons:
+                body = body.replace(reason, reason.partition(b":")[0] + b": null")
+        case _:
+            pass
     _send(writer, 200, "application/json", body)
     await writer.drain()
     return True

@@ -31,8 +31,8 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "no reason": (frames(delta(content="Hi")), "missing_stop", "without saying why"),
     "neither end": (frames(delta(content="Hi"), done=False), "missing_stop", "without saying why"),
     "given up": (frames(delta("abort", content="Hi")), "missing_stop", "'abort'"),
-    "no JSON": (b"data: {not json\n\n", "malformed_sse", "cannot be read"),
-    "cut JSON": (frames(delta(content="Hi"))[:40], "malformed_sse", "cannot be read"),
+    "no JSON": (b"data: {not json\n\n", "malformed_json", "cannot be read"),
+    "cut JSON": (frames(delta(content="Hi"))[:40], "malformed_json", "cannot be read"),
     "not a chunk": (frames([1, 2]), "malformed_sse", "cannot be read"),
     "text of a number": (frames(delta(content=3)), "malformed_sse", "cannot be read"),
     "tokens below none": (
@@ -40,7 +40,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
         "malformed_sse",
         "cannot be read",
     ),
-    "nested": (b'data: {"error":' + b"[" * 100_000 + b"\n\n", "malformed_sse", "cannot be read"),
+    "nested": (b'data: {"error":' + b"[" * 100_000 + b"\n\n", "malformed_json", "cannot be read"),
     "unknown part": (
         frames(delta(content=[{"type": "audio"}])), "malformed_sse", "audio",
     ),

@@ -23,7 +23,7 @@ from renga.errors import (
     RengaError,
     RequestTooLarge,
 )
-from tests.upstreams.faulty import FAULTS, faulty
+from tests.upstreams.faulty import FAULTS, RETRY_AFTER, faulty
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -54,7 +54,8 @@ async def ask(made: Upstream, *, streamed: bool, deadline: float | None = None) 
     body = b'{"stream": true}' if streamed else b"{}"
     async with made.post("/v1/messages", body, deadline=deadline) as reply:
         if not streamed:
-            await reply.json()
+            if (await reply.json())["stop_reason"] is None:
+                raise reply.fault("missing_stop")
             return
         stopped = False
         async for event in reply.events():
@@ -75,7 +76,7 @@ KINDS: dict[str, type[RengaError]] = {
     "status_529": Overloaded,
 }
 # What is broken in a way that an answer in one piece cannot be: it is broken JSON there.
-PLAIN = {"malformed_sse": "malformed_json", "missing_stop": "malformed_json"}
+PLAIN = {"malformed_sse": "malformed_json"}
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -90,7 +91,7 @@ async def test_every_fault_has_its_cause_and_says_whose_it_is(fault: str, stream
     assert error.again
     assert "'far'" in error.message
     assert "secret" not in error.message
-    assert (error.retry_after == 7.0) == (fault == "status_429_retry_after")
+    assert (error.retry_after == RETRY_AFTER) == (fault == "status_429_retry_after")
 
 
 async def test_a_server_that_is_not_there_is_marked_and_found_when_it_comes() -> None:

@@ -34,7 +34,7 @@ from renga.backends.openai.quirks import (
     window_of,
 )
 from renga.backends.openai.requests import Form, Json, body_of, count_body_of, is_single
-from renga.backends.remote import Reply, Upstream
+from renga.backends.remote import Cause, Reply, Upstream
 from renga.backends.remote.affinity import heads_of
 from renga.chat.demand import EFFORTS, wants_thinking
 from renga.config import BackendConfig
@@ -160,14 +160,18 @@ class OpenaiBackend:
                 headers=self._said(),
                 affinity=lambda: heads_of(request),
             ) as reply:
+                held: list[Event] = []  # what came in one piece is shown when its end was seen
                 async with aclosing(self._chunks(reply, whole=whole)) as chunks:  # type: ignore[type-var]
                     async for chunk in chunks:
                         for event in answering.see(chunk):
-                            yield event
+                            if whole:
+                                held.append(event)
+                            else:
+                                yield event
                         if answering.over:
                             reply.leave()
                             break
-                for event in answering.end():
+                for event in (*held, *answering.end()):
                     yield event
         except InvalidRequest as error:
             raise _in_our_words(error) from error
@@ -242,7 +246,9 @@ class OpenaiBackend:
                 try:
                     chunk = read_chunk(event.data)
                 except ValueError as error:
-                    raise reply.fault("malformed_sse", str(error)) from error
+                    shape = isinstance(error, msgspec.ValidationError)
+                    cause: Cause = "malformed_sse" if shape else "malformed_json"
+                    raise reply.fault(cause, str(error)) from error
                 yield chunk
 
     def _answering(self, request: MessagesRequest, attempt: Attempt, estimated: int) -> Answering:
