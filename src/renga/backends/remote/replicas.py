@@ -1,12 +1,13 @@
 """Which replica of a backend a request goes to, and which are left alone for a while.
 
-Owns three rules. Affinity: a prompt goes where most of its head was read before, else to the
-replica that its head hashes to (rendezvous hashing), so that a prefix cache is found again, and so
-that several servers choose alike. Bounded loads: no replica holds more than c = 1.25 times the mean
-of the open requests for that reason; what is over goes to the next in the same order (Mirrokni,
-Thorup, Zadimoghaddam: "Consistent Hashing with Bounded Loads", SODA 2018). Outliers: a replica that
-fails again and again is left out, each time longer, until a probe finds it well; where all are out,
-all are asked, for there is nothing to lose.
+Owns three rules. Affinity: a prompt goes where most of its head was read before, so that a prefix
+cache is found again; one of which nothing is known goes to the less loaded of the first two that
+its head hashes to (rendezvous hashing: servers choose alike, and prefixes that all ask for do not
+meet on one). Bounded loads: no replica holds more than c = 1.5 times the mean of the open requests
+for that reason; what is over goes to the next in the same order (Mirrokni, Thorup, Zadimoghaddam:
+"Consistent Hashing with Bounded Loads", SODA 2018; c is what `benchmarks/affinity.py` found to cost
+little of the caches). Outliers: a replica that fails again and again is left out, each time longer,
+until a probe finds it well; where all are out, all are asked, for there is nothing to lose.
 
 It opens no connection and reads no clock: `ticks` are handed in.
 """
@@ -23,8 +24,8 @@ from typing import Final
 
 from renga.backends.remote.affinity import Heads
 
-BOUND: Final = 1.25  # of the mean load
-UNBOUND: Final = 4  # open requests that are no load to speak of
+BOUND: Final = 1.5  # of the mean load
+UNBOUND: Final = 8  # open requests that are no load to speak of
 REMEMBERED: Final = 65_536  # heads
 
 IN_A_ROW: Final = 3  # failures
@@ -106,7 +107,8 @@ class Replicas:
             for replica in self._holders(digest):
                 if replica in free:
                     return replica
-        return max(free, key=lambda replica: _weight(heads.anchor, replica.url))
+        ranked = sorted(free, key=lambda replica: _weight(heads.anchor, replica.url))
+        return min(ranked[-1:-3:-1], key=lambda replica: replica.open)
 
     def _holders(self, digest: bytes) -> Iterator[Replica]:
         """Who read this head before, and was not away since; the first of them first."""
