@@ -56,8 +56,8 @@ _EFFORTS: Final[Mapping[Effort, str]] = {
     "xhigh": "high",
     "max": "high",
 }
-# A budget of thinking in tokens, up to which an effort is as much.
-_BUDGETS: Final = ((2_048, "low"), (8_192, "medium"))
+# A budget of thinking in tokens, up to which an effort is as much; `low` is no thinking with some.
+_BUDGETS: Final = ((8_192, "medium"),)
 
 
 @dataclass(frozen=True)

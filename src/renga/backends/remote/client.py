@@ -115,9 +115,15 @@ class Client:
     ) -> aiohttp.ClientResponse:
         try:
             async with asyncio.timeout(max(0.0, min(self.patience.first, ends - self.ticks()))):
-                return await self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False
-                )
+                while True:
+                    try:
+                        return await self._session.request(
+                            method, url, data=body, headers=headers, allow_redirects=False
+                        )
+                    except aiohttp.ClientOSError as error:
+                        # A kept connection that was closed meanwhile: nothing went out on it.
+                        if not isinstance(error.__cause__, aiohttp.ClientConnectionResetError):
+                            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             cause, words = _of_beginning(error)
             raise fault(cause, self.backend, words) from error
