@@ -329,7 +329,7 @@ class TelemetryConfig:
     logs: Literal["text", "json"] = _setting("text", "the form of the lines on stderr")
     access: bool = _setting(True, "whether each request has a line in the log")
     log_prompts: bool = _setting(
-        False, "whether prompts and answers stand in the log and in traces, for everyone to read"
+        False, "whether prompts stand in the log and in traces, for all who read those"
     )
 
 

@@ -72,10 +72,11 @@ def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 class Lines(logging.Handler):
-    """A handler that hands lines to a thread; `write` gets some at a time."""
+    """A handler that hands lines to a thread; `write` gets some at a time, `most` may wait."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    def __init__(self, write: Callable[[str], object], *, most: int = MOST_WAITING) -> None:
         super().__init__()
+        self._most = most
         self._write = write
         self._waiting: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
         self._lost = 0
@@ -84,7 +85,7 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a line; returns at once."""
-        if self._waiting.qsize() >= MOST_WAITING:
+        if self._waiting.qsize() >= self._most:
             self._lost += 1
             return
         self._waiting.put(record)

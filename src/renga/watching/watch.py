@@ -7,6 +7,7 @@ Both calls are cheap, for every request makes them.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from renga.types import MessagesRequest, Prompt
 from renga.watching.metrics import PROVIDER, Answered, Metrics
 from renga.watching.traces import NO_TRACE, Trace, Tracer, Value, within
 
-LONGEST_TEXT = 32_768  # characters of a prompt in a span, where prompts are asked for
+_log = logging.getLogger(__name__)
+
+LONGEST_TEXT = 32_768  # characters of a prompt in a span or a line, where prompts are asked for
 
 
 class Ended(Protocol):
@@ -77,6 +80,9 @@ class Watch:
     def answered(self, caller: Caller, request: Prompt, ended: Ended, cost: int | None) -> None:
         """An answer ended; its receipt says what it was. `cost` in pico-dollars, if it is known."""
         receipt, first = caller.receipt, ended.first_token_at
+        if self.prompts:
+            told = {"request_id": caller.request_id, "prompt": _text_of(request)}
+            _log.info("prompt", extra={"told": told})
         score = not isinstance(request, MessagesRequest)
         self.metrics.answered(
             Answered(
@@ -149,9 +155,14 @@ def _asked(request: Prompt, prompts: bool) -> dict[str, Value]:
         }
         found |= {name: value for name, value in given.items() if value is not None}
         if prompts:
-            text = request.model_dump_json(include={"system", "messages"}, exclude_none=True)
-            found["gen_ai.input.messages"] = text[:LONGEST_TEXT]
+            found["gen_ai.input.messages"] = _text_of(request)
     return found
+
+
+def _text_of(request: Prompt) -> str:
+    """The prompt, cut where it is long. Only where that was asked for."""
+    text = request.model_dump_json(include={"system", "messages"}, exclude_none=True)
+    return text[:LONGEST_TEXT]
 
 
 def _used(tokens: Tokens, ended: Ended) -> dict[str, Value]:
