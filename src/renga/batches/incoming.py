@@ -70,7 +70,7 @@ class Incoming:
     def end(self) -> None:
         """The body is over. Raises InvalidRequest where it is not whole, or holds no request."""
         if self._read != self._expect_nothing:
-            if not self.count and not self._buffer.strip():
+            if self._read == self._expect_object:
                 raise InvalidRequest("body: it is empty; accepted: a JSON object")
             raise _not_json("it ends in the middle")
         if not self.count:
