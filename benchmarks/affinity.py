@@ -64,8 +64,8 @@ class Result:
     """What came of one way to choose. `share` is of the tokens of all prompts.
 
     `busiest` is the mean, over all arrivals, of the open requests on the fullest replica over the
-    mean of all; `slowest` the seconds in which nine of ten prompts were read. A replica that is to do
-    the work of four has a queue that grows, which is no matter of caches.
+    mean of all; `slowest` the seconds in which nine of ten prompts were read. One replica that is
+    to do the work of four has a queue that grows, which is no matter of caches.
     """
 
     share: float
