@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renga.backends import make_backend
-from renga.backends.base import Backend, Measured
+from renga.backends.base import Backend, Health, Measured
 from renga.chat.signing import Signer
 from renga.citations.finding import ReadPages
-from renga.config import REMOTE_KINDS, Config, check_keys
+from renga.config import REMOTE_KINDS, BackendConfig, Config, check_keys
 from renga.costs.hardware import Hardware
-from renga.errors import SetupError
+from renga.errors import RengaError, SetupError
 from renga.files.blocks import FileSources
 from renga.files.library import GB, MB, Files
 from renga.gateway import Gateway
@@ -259,6 +259,18 @@ def _make_backends(
         if takes_memory and config.backends[name].load:
             machine.expect(name)
     return backends, loadables
+
+
+async def reach(config: BackendConfig, home: Path) -> tuple[Health, RengaError | None]:
+    """How another server is, and what a request to it would meet; it is left again at once."""
+    backend = make_backend(config, home=home)
+    try:
+        await backend.start()
+        health = backend.health()
+        ask = getattr(backend, "complaint", None)
+        return health, await ask() if health.ready and ask is not None else None
+    finally:
+        await backend.aclose()
 
 
 async def _load(config: Config, loadables: Mapping[str, Loadable]) -> None:

@@ -21,7 +21,8 @@ from typing import Annotated, Literal
 import typer
 
 from renga.cli.options import ConfigOption
-from renga.config import Config, load_config
+from renga.config import REMOTE_KINDS, BackendConfig, Config, load_config
+from renga.config.rules import check_keys as check_key_variables
 from renga.errors import SetupError
 from renga.machine import PROC, Machine, available_memory
 
@@ -202,12 +203,14 @@ def check_backends(config: Config) -> Iterator[Finding]:
 
 
 def check_backend(config: Config, name: str, machine: Machine) -> Finding:
-    """What the backend needs on disk and in memory. Raises SetupError."""
+    """What the backend needs on disk and in memory, or over the network. Raises SetupError."""
     from renga.cli.planned import plan_backend
     from renga.engine.memory import megabytes
     from renga.models.locate import resolved
 
     backend = resolved(config.backends[name], config.home)
+    if backend.kind in REMOTE_KINDS:
+        return asyncio.run(check_remote(config, backend))
     plan = plan_backend(backend, config.home, machine.free(name))
     if plan is None:
         return Finding(f"backend {name}", "ok", backend.kind)
@@ -215,6 +218,24 @@ def check_backend(config: Config, name: str, machine: Machine) -> Finding:
         machine.promise(name, plan.total)
     words = f"{plan.model}, {plan.memory}" + ("" if backend.load else "; not loaded at start")
     return Finding(f"backend {name}", "ok", f"{words}; {megabytes(plan.total)} in all")
+
+
+async def check_remote(config: Config, backend: BackendConfig) -> Finding:
+    """Whether another server is there, takes the key and knows the model.
+
+    What is wrong there stops nothing here: the server serves without it until it is back. Raises
+    SetupError where the key is named and missing.
+    """
+    from renga.app import reach
+
+    check_key_variables(config.backends, [backend.name], config.source)
+    health, complaint = await reach(backend, config.home)
+    name, words = f"backend {backend.name}", f"{backend.kind}, {health.words}"
+    if not health.ready:
+        return Finding(name, "slow", words, "the server serves without it until it is there")
+    if complaint is not None:
+        return Finding(name, "slow", words, complaint.message)
+    return Finding(name, "ok", words)
 
 
 def check_port(config: Config) -> Finding:

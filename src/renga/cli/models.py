@@ -16,7 +16,7 @@ import typer
 from renga.cli import library, pull, recommend
 from renga.cli.options import AgainstOption, ConfigOption
 from renga.cli.screen import show_table
-from renga.config import BackendConfig, Config, environment, load_config
+from renga.config import REMOTE_KINDS, BackendConfig, Config, environment, load_config
 from renga.errors import SetupError
 
 COLUMNS = ["model", "served by", "backend", ">window", "state"]
@@ -152,6 +152,10 @@ def _describe(backend: BackendConfig, config: Config) -> list[str]:
         plan = plan_backend(backend, config.home, None)
     except SetupError as error:
         return [f"{backend.name}: {backend.model}", "", error.message]
+    if backend.kind in REMOTE_KINDS:
+        more = f" and {len(backend.urls) - 1} more" if len(backend.urls) > 1 else ""
+        served = f"{backend.name}: {backend.model} at {backend.urls[0]}{more}"
+        return [served, f"{backend.window:,}" if backend.window else "", "connects at start"]
     if plan is None:
         window = f"{backend.window:,}" if backend.window else ""
         return [f"{backend.name}: {backend.kind}", window, state]

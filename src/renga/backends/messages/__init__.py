@@ -13,7 +13,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from renga.backends.base import Attempt, Capabilities, Health, refuse
 from renga.backends.messages.answer import Answer, events_of_message
@@ -131,6 +132,14 @@ class MessagesBackend:
             for event in answer.end(reply):
                 yield event
 
+    async def complaint(self) -> RengaError | None:
+        """What the server has against a request for the model, as far as its list tells."""
+        try:
+            await self._ask_for_model()
+        except RengaError as error:
+            return error
+        return None
+
     async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
         """The API has no such question."""
         raise refuse(self.name, "continuations", request)
@@ -144,13 +153,16 @@ class MessagesBackend:
     async def _learn(self) -> None:
         """What the server says of the model. One that says nothing is taken as it is."""
         self._known = True
-        path = self._path(f"/v1/models/{self._config.model}")
         try:
-            found = await self._upstream.get(path, deadline=LOOK_SECONDS)
+            found = await self._ask_for_model()
         except RengaError as error:
             _log.info("backend '%s' does not list its model: %s", self.name, error.message)
             return
         self._capabilities = capabilities_of(found, self._config)
+
+    async def _ask_for_model(self) -> Any:
+        path = self._path(f"/v1/models/{quote(self._config.model, safe='')}")
+        return await self._upstream.get(path, deadline=LOOK_SECONDS)
 
     def _path(self, path: str) -> str:
         """`path` behind a configured URL, which may end in `/v1` as those of other APIs do."""
