@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,8 +19,8 @@ NOW = 1_800_000_000.0
 
 
 @pytest.fixture
-async def store(tmp_path: Path):
-    async with await Store.open(sqlite_url(tmp_path / "renga.db")) as store:
+async def store(store_url: str):
+    async with await Store.open(store_url) as store:
         yield store
 
 
@@ -40,8 +39,9 @@ async def test_a_key_resolves_to_its_workspace(store):
     assert made.plain.startswith(made.key.hint)
 
 
-async def test_the_key_itself_is_not_kept(store, tmp_path):
-    made = await keys_of(store).create("laptop")
+async def test_the_key_itself_is_not_kept(tmp_path):
+    async with await Store.open(sqlite_url(tmp_path / "renga.db")) as store:
+        made = await keys_of(store).create("laptop")
     secret = made.plain.removeprefix(made.key.hint).encode()
     files = [file.read_bytes() for file in tmp_path.iterdir()]
     assert any(made.key.hint.removeprefix("sk-renga-").encode() in content for content in files)
@@ -81,21 +81,23 @@ async def test_a_disabled_key_is_refused_at_once(store):
     assert await keys.any_exist()
 
 
-async def test_a_key_disabled_by_another_process_is_refused_within_the_stated_time(store, tmp_path):
+async def test_a_key_disabled_by_another_process_is_refused_within_the_stated_time(
+    store, store_url
+):
     now = 0.0
     here = keys_of(store, ticks=lambda: now)
     made = await here.create("laptop")
     assert await here.resolve(made.plain) is not None
-    async with await Store.open(sqlite_url(tmp_path / "renga.db")) as elsewhere:
+    async with await Store.open(store_url) as elsewhere:
         await keys_of(elsewhere).disable(made.key.key_id)
     now = CACHE_SECONDS + 0.001
     assert await here.resolve(made.plain) is None
 
 
-async def test_a_key_made_by_another_process_is_accepted_at_once(store, tmp_path):
+async def test_a_key_made_by_another_process_is_accepted_at_once(store, store_url):
     here = keys_of(store)
     assert not await here.any_exist()
-    async with await Store.open(sqlite_url(tmp_path / "renga.db")) as elsewhere:
+    async with await Store.open(store_url) as elsewhere:
         made = await keys_of(elsewhere).create("laptop")
     assert await here.any_exist()
     assert await here.resolve(made.plain) is not None

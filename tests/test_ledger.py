@@ -1,4 +1,4 @@
-"""The ledger over a real SQLite file; what stands in it is read with sqlite3."""
+"""The ledger over real databases of both kinds; what stands in them is read with their drivers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import random
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.rows import dict_row
+from sqlalchemy import make_url
 
 from renga.ledger import (
     NO_TOKENS,
@@ -56,13 +59,25 @@ class Clock:
 
 
 @pytest.fixture
+def url(store_url: str) -> str:
+    """A ledger's place in one kind of database, and then in the other."""
+    return store_url
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "renga.db"
 
 
-async def start(path: Path, instance: str = "inst_1", **given: Any) -> Ledger:
+@pytest.fixture
+def file_url(path: Path) -> str:
+    """Where the clock of leases is the server's, which a test can move."""
+    return sqlite_url(path)
+
+
+async def start(url: str, instance: str = "inst_1", **given: Any) -> Ledger:
     given.setdefault("clock", Clock())
-    return await Ledger.start(sqlite_url(path), instance_id=instance, **given)
+    return await Ledger.start(url, instance_id=instance, **given)
 
 
 def open_answer(ledger: Ledger, request_id: str = "req_1", **changes: Any) -> None:
@@ -86,32 +101,34 @@ def close_answer(ledger: Ledger, request_id: str = "req_1", **changes: Any) -> i
     return ledger.close_answer(request_id, **(values | changes))
 
 
-def ask(path: Path, query: str) -> list[dict[str, Any]]:
-    plain = sqlite3.connect(path)
-    plain.row_factory = sqlite3.Row
-    found = [dict(row) for row in plain.execute(query)]
-    plain.close()
-    return found
+def ask(url: str, query: str) -> list[dict[str, Any]]:
+    """What stands there, read with the database's own driver."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(url, row_factory=dict_row) as plain:
+            return plain.execute(query.encode()).fetchall()
+    with closing(sqlite3.connect(str(make_url(url).database))) as file:
+        file.row_factory = sqlite3.Row
+        return [dict(row) for row in file.execute(query)]
 
 
-async def until(path: Path, query: str, wanted: list[dict[str, Any]]) -> None:
+async def until(url: str, query: str, wanted: list[dict[str, Any]]) -> None:
     async with asyncio.timeout(20):
-        while ask(path, query) != wanted:
+        while ask(url, query) != wanted:
             await asyncio.sleep(0.005)
 
 
 # -- a row's life --
 
 
-async def test_an_answer_is_written_before_and_after(path):
+async def test_an_answer_is_written_before_and_after(url):
     clock = Clock()
-    async with await start(path, clock=clock) as ledger:
+    async with await start(url, clock=clock) as ledger:
         open_answer(ledger)
         ledger.open_attempt(request_id="req_1", number=1, backend="small", layer="moderation")
         await ledger.flush()
         [answer], [attempt] = (
-            ask(path, "SELECT * FROM answers"),
-            ask(path, "SELECT * FROM attempts"),
+            ask(url, "SELECT * FROM answers"),
+            ask(url, "SELECT * FROM attempts"),
         )
         assert (answer["status"], answer["cost_pico"], answer["output_tokens"]) == (
             "open",
@@ -133,7 +150,7 @@ async def test_an_answer_is_written_before_and_after(path):
             notes={"held": True},
         )
         await ledger.flush()
-    [answer], [attempt] = ask(path, "SELECT * FROM answers"), ask(path, "SELECT * FROM attempts")
+    [answer], [attempt] = ask(url, "SELECT * FROM answers"), ask(url, "SELECT * FROM attempts")
     # 1000 in, 20 read at a tenth, 300 written at 1.25, 4 at 2, 50 out at 5, in micro-dollars:
     assert cost == 10**6 * (1000 + 2 + 375 + 8 + 250)
     assert answer == {
@@ -175,8 +192,8 @@ async def test_an_answer_is_written_before_and_after(path):
     assert (attempt["output_tokens"], attempt["reused_tokens"]) == (50, 600)
 
 
-async def test_a_row_reads_back_as_it_was_given(path):
-    async with await start(path) as ledger:
+async def test_a_row_reads_back_as_it_was_given(url):
+    async with await start(url) as ledger:
         open_answer(ledger, service="batch", backend="small")
         ledger.open_attempt(request_id="req_1", number=1, backend="small")
         ledger.close_attempt("req_1", 1, status="error", tokens=UNKNOWN, error="it broke")
@@ -198,15 +215,15 @@ async def test_a_row_reads_back_as_it_was_given(path):
         assert await ledger.get("req_unknown") is None
 
 
-async def test_a_row_is_durable_within_its_group_without_a_flush(path):
-    async with await start(path, group_seconds=0.01) as ledger:
+async def test_a_row_is_durable_within_its_group_without_a_flush(url):
+    async with await start(url, group_seconds=0.01) as ledger:
         open_answer(ledger)
         close_answer(ledger)
-        await until(path, "SELECT status FROM answers", [{"status": "ok"}])
+        await until(url, "SELECT status FROM answers", [{"status": "ok"}])
 
 
-async def test_a_closing_works_while_its_task_is_being_cancelled(path):
-    async with await start(path) as ledger:
+async def test_a_closing_works_while_its_task_is_being_cancelled(url):
+    async with await start(url) as ledger:
         begun = asyncio.Event()
 
         async def request() -> None:
@@ -227,8 +244,8 @@ async def test_a_closing_works_while_its_task_is_being_cancelled(path):
         assert (row.status, row.tokens) == ("cancelled", COUNTED)
 
 
-async def test_what_is_unknown_has_no_cost_and_what_is_nothing_costs_nothing(path):
-    async with await start(path) as ledger:
+async def test_what_is_unknown_has_no_cost_and_what_is_nothing_costs_nothing(url):
+    async with await start(url) as ledger:
         open_answer(ledger, "unknown")
         assert close_answer(ledger, "unknown", status="error", tokens=Tokens(input=5)) is None
         open_answer(ledger, "nothing")
@@ -240,8 +257,8 @@ async def test_what_is_unknown_has_no_cost_and_what_is_nothing_costs_nothing(pat
         assert row.cost_usd is None
 
 
-async def test_attempts_left_open_are_closed_with_their_answer(path):
-    async with await start(path) as ledger:
+async def test_attempts_left_open_are_closed_with_their_answer(url):
+    async with await start(url) as ledger:
         open_answer(ledger)
         ledger.open_attempt(request_id="req_1", number=1, backend="small")
         close_answer(ledger, status="error")
@@ -252,21 +269,21 @@ async def test_attempts_left_open_are_closed_with_their_answer(path):
             ledger.close_attempt("req_1", 1, status="ok", tokens=COUNTED)
 
 
-async def test_texts_that_no_database_holds_are_written_readably(path):
-    async with await start(path) as ledger:
-        open_answer(ledger, model_requested="claude-\ud800" + "x" * 5000)
+async def test_texts_that_no_database_holds_are_written_readably(url):
+    async with await start(url) as ledger:
+        open_answer(ledger, model_requested="claude-\ud800\0" + "x" * 5000)
         close_answer(ledger)
         row = await ledger.get("req_1")
         assert row is not None
-        assert row.model_requested.startswith("claude-\\ud800xxx")
+        assert row.model_requested.startswith("claude-\\ud800\\x00xxx")
         assert len(row.model_requested) < 1100
 
 
 # -- exactly once --
 
 
-async def test_what_the_order_does_not_allow_is_refused(path):
-    async with await start(path) as ledger:
+async def test_what_the_order_does_not_allow_is_refused(url):
+    async with await start(url) as ledger:
         with pytest.raises(LedgerError, match="request_id 'req_1' is not open"):
             close_answer(ledger)
         open_answer(ledger)
@@ -286,8 +303,8 @@ async def test_what_the_order_does_not_allow_is_refused(path):
             close_answer(ledger)
 
 
-async def test_an_id_of_another_server_is_reported_and_harms_no_other_row(path):
-    async with await start(path) as first, await start(path, "inst_2") as second:
+async def test_an_id_of_another_server_is_reported_and_harms_no_other_row(url):
+    async with await start(url) as first, await start(url, "inst_2") as second:
         open_answer(first, "same")
         await first.flush()
         open_answer(second, "same")
@@ -306,7 +323,7 @@ async def test_an_id_of_another_server_is_reported_and_harms_no_other_row(path):
 
 
 @contextmanager
-def long_ledger(path: Path) -> Iterator[tuple[Ledger, Callable[[Awaitable[Any]], Any]]]:
+def long_ledger(url: str) -> Iterator[tuple[Ledger, Callable[[Awaitable[Any]], Any]]]:
     """One ledger for all examples of a property, on a loop of its own."""
     with asyncio.Runner() as runner:
 
@@ -316,7 +333,7 @@ def long_ledger(path: Path) -> Iterator[tuple[Ledger, Callable[[Awaitable[Any]],
 
             return runner.run(run())
 
-        ledger = wait(start(path))
+        ledger = wait(start(url))
         yield ledger, wait
         wait(ledger.aclose())
 
@@ -373,9 +390,9 @@ def do(ledger: Ledger, verb: str, request_id: str, number: int) -> None:
         ledger.close_attempt(request_id, number, status="ok", tokens=COUNTED)
 
 
-def test_every_row_closes_exactly_once_whatever_is_called(path):
+def test_every_row_closes_exactly_once_whatever_is_called(url):
     fresh = itertools.count()
-    with long_ledger(path) as (ledger, wait):
+    with long_ledger(url) as (ledger, wait):
 
         @settings(max_examples=150, deadline=None, derandomize=True)
         @given(commands)
@@ -394,9 +411,9 @@ def test_every_row_closes_exactly_once_whatever_is_called(path):
                         do(ledger, verb, request_id, number)
             wait(ledger.flush())
             where = f"WHERE request_id LIKE '{prefix}%'"
-            found = ask(path, f"SELECT request_id, status FROM answers {where}")
+            found = ask(url, f"SELECT request_id, status FROM answers {where}")
             assert {row["request_id"]: row["status"] for row in found} == model.answers
-            found = ask(path, f"SELECT request_id, number, status FROM attempts {where}")
+            found = ask(url, f"SELECT request_id, number, status FROM attempts {where}")
             assert {(r["request_id"], r["number"]): r["status"] for r in found} == model.attempts
 
         check()
@@ -433,10 +450,10 @@ recorded = st.lists(
 )
 
 
-def test_totals_are_the_exact_sums_of_the_rows(path):
+def test_totals_are_the_exact_sums_of_the_rows(url):
     """Sums of several times 2**63 included, where SQL's own sum of integers fails."""
     fresh = itertools.count()
-    with long_ledger(path) as (ledger, wait):
+    with long_ledger(url) as (ledger, wait):
 
         @settings(
             max_examples=80,
@@ -479,7 +496,7 @@ def test_totals_are_the_exact_sums_of_the_rows(path):
                 assert sum(total.cost_pico for total in found) == sum(
                     row["cost_pico"] or 0
                     for row in ask(
-                        path,
+                        url,
                         "SELECT cost_pico FROM answers WHERE received_us"
                         f" BETWEEN {int(year * 10**6)} AND {int((year + 3 * 86_400) * 10**6) - 1}",
                     )
@@ -488,7 +505,7 @@ def test_totals_are_the_exact_sums_of_the_rows(path):
         check()
 
 
-async def test_a_total_of_many_millions_of_dollars_is_exact(path):
+async def test_a_total_of_many_millions_of_dollars_is_exact(url):
     price = Price(
         input=LARGEST,
         output=LARGEST,
@@ -503,7 +520,7 @@ async def test_a_total_of_many_millions_of_dollars_is_exact(path):
         cache_write_5m=LARGEST,
         cache_write_1h=LARGEST - 1,
     )
-    async with await start(path) as ledger:
+    async with await start(url) as ledger:
         for number in range(5):
             open_answer(ledger, f"req_{number}", price=price)
             close_answer(ledger, f"req_{number}", tokens=most)
@@ -512,8 +529,8 @@ async def test_a_total_of_many_millions_of_dollars_is_exact(path):
         assert total.cost_usd == dollars(5 * (5 * 10**18 - 10**9)) == "24999999.995"
 
 
-async def test_rows_come_newest_first_in_pages(path):
-    async with await start(path) as ledger:
+async def test_rows_come_newest_first_in_pages(url):
+    async with await start(url) as ledger:
         moments = list(range(25))
         random.Random(1).shuffle(moments)
         for moment in moments:
@@ -546,8 +563,8 @@ async def test_rows_come_newest_first_in_pages(path):
 # -- several at once --
 
 
-async def test_eight_threads_and_the_loop_write_at_once(path):
-    async with await start(path, group_seconds=0.001) as ledger:
+async def test_eight_threads_and_the_loop_write_at_once(url):
+    async with await start(url, group_seconds=0.001) as ledger:
 
         def work(name: str) -> None:
             for number in range(100):
@@ -565,11 +582,11 @@ async def test_eight_threads_and_the_loop_write_at_once(path):
         await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
         [total] = await ledger.totals()
         assert (total.answers, total.unpriced) == (900, 0)
-        assert ask(path, "SELECT count(*) AS n FROM attempts WHERE status = 'ok'") == [{"n": 900}]
+        assert ask(url, "SELECT count(*) AS n FROM attempts WHERE status = 'ok'") == [{"n": 900}]
 
 
-async def test_of_two_closings_at_once_one_wins(path):
-    async with await start(path) as ledger:
+async def test_of_two_closings_at_once_one_wins(url):
+    async with await start(url) as ledger:
         refused: list[str] = []
         barrier = threading.Barrier(8)
 
@@ -594,11 +611,11 @@ async def test_of_two_closings_at_once_one_wins(path):
 # -- leases --
 
 
-async def test_a_live_servers_rows_are_never_swept(path):
+async def test_a_live_servers_rows_are_never_swept(file_url):
     clock = Clock()
     async with (
-        await start(path, clock=clock) as first,
-        await start(path, "inst_2", clock=clock) as second,
+        await start(file_url, clock=clock) as first,
+        await start(file_url, "inst_2", clock=clock) as second,
     ):
         open_answer(first)
         await first.flush()
@@ -612,9 +629,9 @@ async def test_a_live_servers_rows_are_never_swept(path):
         assert row.status == "ok"
 
 
-async def test_a_server_does_not_sweep_its_own_rows_even_when_its_lease_ran_out(path):
+async def test_a_server_does_not_sweep_its_own_rows_even_when_its_lease_ran_out(file_url):
     clock = Clock()
-    async with await start(path, clock=clock, heartbeat_seconds=600) as ledger:
+    async with await start(file_url, clock=clock, heartbeat_seconds=600) as ledger:
         open_answer(ledger)
         clock.now += 1000
         assert await ledger.sweep() == 0
@@ -623,17 +640,17 @@ async def test_a_server_does_not_sweep_its_own_rows_even_when_its_lease_ran_out(
         assert row.status == "open"
 
 
-async def test_heartbeats_keep_the_lease_and_sweep(path):
+async def test_heartbeats_keep_the_lease_and_sweep(file_url):
     clock = Clock()
-    async with await start(path, clock=clock, heartbeat_seconds=0.02) as beating:
+    async with await start(file_url, clock=clock, heartbeat_seconds=0.02) as beating:
         open_answer(beating, "alive")
-        dead = await start(path, "inst_2", clock=clock, heartbeat_seconds=600)
+        dead = await start(file_url, "inst_2", clock=clock, heartbeat_seconds=600)
         open_answer(dead, "left")
         await dead.flush()
         for step in range(1, 5):
             clock.now += 10
             await until(
-                path,
+                file_url,
                 "SELECT expires_us FROM instances WHERE instance_id = 'inst_1'",
                 [{"expires_us": int((NOW + 10 * step + 15) * 10**6)}],
             )
@@ -644,15 +661,15 @@ async def test_heartbeats_keep_the_lease_and_sweep(path):
         await dead.aclose()
 
 
-async def test_a_server_that_was_only_suspended_still_closes_its_rows(path):
+async def test_a_server_that_was_only_suspended_still_closes_its_rows(file_url):
     """Its own count replaces what another presumed, once; nobody else's may."""
     clock = Clock()
-    suspended = await start(path, clock=clock, heartbeat_seconds=600)
+    suspended = await start(file_url, clock=clock, heartbeat_seconds=600)
     open_answer(suspended)
     suspended.open_attempt(request_id="req_1", number=1, backend="small")
     await suspended.flush()
     clock.now += 60
-    async with await start(path, "inst_2", clock=clock) as other:
+    async with await start(file_url, "inst_2", clock=clock) as other:
         row = await other.get("req_1")
         assert row is not None
         assert (row.status, row.cost_pico) == ("interrupted", None)
@@ -667,28 +684,28 @@ async def test_a_server_that_was_only_suspended_still_closes_its_rows(path):
     await suspended.aclose()
 
 
-async def test_closing_the_ledger_marks_what_is_open_and_ends_the_lease(path):
-    ledger = await start(path)
+async def test_closing_the_ledger_marks_what_is_open_and_ends_the_lease(file_url):
+    ledger = await start(file_url)
     open_answer(ledger)
     open_answer(ledger, "req_2")
     close_answer(ledger, "req_2")
     await ledger.aclose()
-    rows = {row["request_id"]: row["status"] for row in ask(path, "SELECT * FROM answers")}
+    rows = {row["request_id"]: row["status"] for row in ask(file_url, "SELECT * FROM answers")}
     assert rows == {"req_1": "interrupted", "req_2": "ok"}
-    [instance] = ask(path, "SELECT * FROM instances")
+    [instance] = ask(file_url, "SELECT * FROM instances")
     assert instance["closed_us"] == int(NOW * 10**6)
     with pytest.raises(StoreError, match="is closed"):
         open_answer(ledger, "req_3")
 
 
-async def test_an_instance_id_is_used_once(path):
-    await (await start(path)).aclose()
+async def test_an_instance_id_is_used_once(url):
+    await (await start(url)).aclose()
     with pytest.raises(StoreError, match="instance id 'inst_1' was used before"):
-        await start(path)
+        await start(url)
 
 
-async def test_a_failing_disk_is_seen_by_the_next_opening(path):
-    ledger = await start(path, group_seconds=0.001, retry_seconds=0.02)
+async def test_a_failing_disk_is_seen_by_the_next_opening(path, file_url):
+    ledger = await start(file_url, group_seconds=0.001, retry_seconds=0.02)
     open_answer(ledger)
     await ledger.flush()
     moved = path.with_name("moved.db")
@@ -698,7 +715,7 @@ async def test_a_failing_disk_is_seen_by_the_next_opening(path):
         await ledger.flush()
     with pytest.raises(StoreError) as caught:
         open_answer(ledger, "req_2")
-    assert caught.value.status == 500
+    assert caught.value.status == 503
     moved.rename(path)
     await ledger.flush()
     open_answer(ledger, "req_2")

@@ -72,8 +72,8 @@ class Shelf:
 
 
 @pytest.fixture
-async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
-    async with await Store.open(sqlite_url(tmp_path / "renga.db")) as store:
+async def shelf(tmp_path: Path, store_url: str) -> AsyncIterator[Shelf]:
+    async with await Store.open(store_url) as store:
         yield Shelf(store, tmp_path / "files")
 
 
