@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from renga.cli import (
     ask,
+    batch,
     bench,
     cache,
     chat,
@@ -27,6 +28,7 @@ from renga.cli import (
     version,
     workspaces,
 )
+from renga.cli import map as map_
 from renga.cli.screen import abandon_stdout, complain
 from renga.errors import RengaError, SetupError
 
@@ -69,7 +71,9 @@ def build() -> typer.Typer:
     )
     for module in (serve, ask, chat, doctor):
         commands.command(name=module.__name__.rpartition(".")[2])(module.run)
+    commands.command(name="map")(map_.run)
     commands.add_typer(models.build(), name="models")
+    commands.add_typer(batch.build(), name="batch")
     commands.add_typer(keys.build(), name="keys")
     commands.add_typer(workspaces.build(), name="workspaces")
     commands.add_typer(ledger.build(), name="ledger")

@@ -6,7 +6,7 @@ done. Does not know what was asked, nor of files but the output's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,16 +97,3 @@ def forget_some(connection: Connection, job_id: str) -> bool:
         return True
     connection.execute(delete(bulk_jobs).where(bulk_jobs.c.job_id == job_id))
     return False
-
-
-def spans(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ascending numbers as half-open ranges."""
-    start = end = None
-    for number in numbers:
-        if number != end:
-            if start is not None and end is not None:
-                yield start, end
-            start = number
-        end = number + 1
-    if start is not None and end is not None:
-        yield start, end
