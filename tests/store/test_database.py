@@ -7,6 +7,8 @@ import multiprocessing.synchronize
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,28 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 
 import renga.store
+from renga.keys import Keys
+from renga.ledger import Ledger
 from renga.store import Store, StoreError, sqlite_url
-from renga.store.database import open_database
+from renga.store.database import find_dialect, open_database
 from renga.store.schema import HEAD, metadata
+from tests.postgres import Postgres
 
 MIGRATIONS = Path(renga.store.__file__).parent / "migrations"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without any table, of one kind and then of the other."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path / "renga.db")
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
 
 
 def tables(path: Path) -> set[str]:
@@ -82,29 +98,73 @@ def test_migrations_make_exactly_the_schema(tmp_path):
     engine.dispose()
 
 
-def test_a_database_of_an_older_renga_is_brought_up_with_its_rows(tmp_path):
-    path = tmp_path / "renga.db"
-    engine = create_engine(sqlite_url(path))
+# What stood in databases of released versions, by the schema that they had.
+LEFT = {
+    "0001": (
+        "INSERT INTO instances VALUES ('inst_1', 1, 1, 1, NULL)",
+        "INSERT INTO answers (request_id, instance_id, workspace, key_id, tier, served_tier,"
+        " model_requested, model, backend, service, status, stop_reason, input_tokens,"
+        " cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens,"
+        " reused_tokens, input_price_pico, cache_read_price_pico, cache_write_5m_price_pico,"
+        " cache_write_1h_price_pico, output_price_pico, cost_pico, received_us, first_token_us,"
+        " closed_us, closed_by) VALUES ('req_1', 'inst_1', 'default', NULL, 'haiku', 'haiku',"
+        " 'claude-haiku-4-5', 'renga-haiku-1', 'small', 'standard', 'ok', 'end_turn', 12, 0, 0, 0,"
+        " 5, 0, 1000000, 100000, 1250000, 2000000, 5000000, 37000000, 1790000000000000,"
+        " 1790000000100000, 1790000000200000, 'inst_1')",
+        "INSERT INTO attempts (request_id, number, instance_id, backend, status, output_tokens,"
+        " opened_us) VALUES ('req_1', 1, 'inst_1', 'small', 'ok', 5, 1790000000000000)",
+        "INSERT INTO answers (request_id, instance_id, workspace, tier, model_requested, model,"
+        " service, status, input_price_pico, cache_read_price_pico, cache_write_5m_price_pico,"
+        " cache_write_1h_price_pico, output_price_pico, received_us) VALUES ('req_2', 'inst_1',"
+        " 'default', 'haiku', 'm', 'm', 'standard', 'open', 1, 1, 1, 1, 1, 1790000001000000)",
+        "INSERT INTO workspaces (workspace, created_us) VALUES ('team', 3)",
+        "INSERT INTO keys (key_id, name, workspace, lookup, salt, digest, created_us, disabled_us)"
+        " VALUES ('key_1', 'laptop', 'team', 'abc', 'salt', 'digest', 4, NULL)",
+    ),
+    "0002": ("UPDATE attempts SET thinking_tokens = 2",),
+    "0003": (
+        "INSERT INTO files (file_id, workspace, state, filename, mime_type, size_bytes, created_us)"
+        " VALUES ('file_1', 'team', 'there', 'a.txt', 'text/plain', 3, 5)",
+    ),
+}
+
+
+@pytest.mark.parametrize("released", sorted(LEFT))
+async def test_a_database_of_a_released_renga_is_brought_up_with_its_rows(any_new_url, released):
+    left = [sql for schema, rows in LEFT.items() if schema <= released for sql in rows]
+    dialect = find_dialect(any_new_url)
+    engine = dialect.connect()
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
-    with engine.connect() as connection:
+    with dialect.writing(engine).begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.commit()
+        command.upgrade(config, released)
+        for sql in left:
+            connection.exec_driver_sql(sql)
     engine.dispose()
-    run_sql(
-        path,
-        "INSERT INTO instances VALUES ('inst_1', 1, 1, 1, NULL)",
-        "INSERT INTO attempts (request_id, number, instance_id, backend, status, output_tokens,"
-        " opened_us) VALUES ('req_1', 1, 'inst_1', 'b', 'ok', 5, 1)",
-    )
-    opened = open_database(sqlite_url(path)).engine
-    with opened.connect() as connection:
-        found = connection.exec_driver_sql("SELECT output_tokens, thinking_tokens FROM attempts")
-        assert list(found) == [(5, None)]
+
+    opened = open_database(any_new_url)
+    with opened.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    opened.dispose()
+        thinking = connection.exec_driver_sql("SELECT thinking_tokens FROM attempts").scalar()
+        stored = connection.exec_driver_sql("SELECT filename FROM files").scalars().all()
+    opened.close()
+    assert thinking == (None if released == "0001" else 2)
+    assert stored == (["a.txt"] if released == "0003" else [])
+    async with await Ledger.start(any_new_url, clock=lambda: 1.8e9, instance_id="new") as ledger:
+        found = {row.request_id: row for row in await ledger.rows()}
+        # The server of then is long gone: what it left open is marked by this start.
+        assert {name: row.status for name, row in found.items()} == {
+            "req_1": "ok",
+            "req_2": "interrupted",
+        }
+        assert (found["req_1"].cost_usd, found["req_1"].tokens.output) == ("0.000037", 5)
+        assert [attempt.cause for attempt in found["req_1"].attempts] == [None]
+        keys = await Keys(ledger.store, clock=lambda: 1.8e9).list()
+        assert [(key.key_id, key.name, key.workspace) for key in keys] == [
+            ("key_1", "laptop", "team")
+        ]
 
 
 def test_head_is_the_newest_migration():
@@ -208,6 +268,18 @@ def test_a_newer_schema_is_refused(tmp_path):
     run_sql(path, "UPDATE alembic_version SET version_num = '9999'")
     error = refusal(sqlite_url(path))
     assert f"written by a newer renga (schema 9999, this one knows {HEAD})" in error.message
+
+
+def test_a_database_that_another_program_holds_is_refused_at_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("renga.store.sqlite.BUSY_SECONDS", 0.1)
+    path = tmp_path / "renga.db"
+    open_database(sqlite_url(path)).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        error = refusal(sqlite_url(path))
+        assert error.message == f"database {path} is locked by another program"
+        other.execute("ROLLBACK")
+    open_database(sqlite_url(path)).close()
 
 
 def test_a_read_only_database_is_refused(tmp_path):

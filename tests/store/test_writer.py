@@ -167,6 +167,51 @@ def test_a_lost_file_stops_beginnings_keeps_endings_and_heals(path, database, ca
     writer.close()
 
 
+def test_rows_wait_while_another_program_holds_the_database(path, monkeypatch):
+    monkeypatch.setattr("renga.store.sqlite.BUSY_SECONDS", 0.05)
+    database = open_database(sqlite_url(path))
+    writer = Writer(database, group_seconds=0.005, retry_seconds=0.02)
+    writer.put(add("before"), begins=True)
+    writer.flush().result(10)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer.put(add("begun"), begins=True)
+    with pytest.raises(StoreError, match="is locked by another program"):
+        writer.flush().result(10)
+    with pytest.raises(StoreError, match="is locked by another program"):
+        writer.put(add("refused"), begins=True)
+    writer.put(change("begun", 9))
+    other.execute("ROLLBACK")
+    other.close()
+    wait_until(lambda: writer.failure is None)
+    writer.close()
+    assert content(path) == {"before": 0, "begun": 9}
+    database.close()
+
+
+def test_rows_wait_while_the_file_may_not_grow(path, database):
+    """The same as a full disk, by SQLite's own limit; the real thing is below."""
+    writer = Writer(database, group_seconds=0.005, retry_seconds=0.02)
+    with database.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    limit = [pages + 20]
+
+    @event.listens_for(database.engine, "begin")
+    def _limit(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}")
+
+    accepted = 0
+    with pytest.raises(StoreError, match="cannot grow: the disk is full"):
+        while True:
+            writer.put(add(f"{accepted} " + "x" * 1000), begins=True)
+            accepted += 1
+            writer.flush().exception(10)
+    limit[0] = 2**30
+    wait_until(lambda: writer.failure is None)
+    writer.close()
+    assert len(content(path)) == accepted > 2
+
+
 def test_closing_over_a_lost_file_says_how_many_rows_are_lost(path, database):
     writer = Writer(database, group_seconds=600)
     path.rename(path.with_name("moved.db"))
