@@ -277,7 +277,7 @@ def check(
 
 
 def _tell_findings(found: Findings) -> None:
-    read = f"{found.answers:,} answers and {found.attempts:,} attempts"
+    read = f"{_many(found.answers, 'answer')} and {_many(found.attempts, 'attempt')}"
     purged = found.total.answers - found.answers
     more = f", and sums of {purged:,} that were purged" if purged else ""
     if not found.differences:
@@ -286,9 +286,12 @@ def _tell_findings(found: Findings) -> None:
     for line in found.first:
         typer.echo(line)
     left = found.differences - len(found.first)
-    typer.echo(
-        f"{read}{more}: {found.differences:,} differences" + f", {left:,} not shown" * (left > 0)
-    )
+    unshown = f", {left:,} not shown" if left else ""
+    typer.echo(f"{read}{more}: {_many(found.differences, 'difference')}{unshown}")
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count:,} {name}" + "s" * (count != 1)
 
 
 @asynccontextmanager

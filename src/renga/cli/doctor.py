@@ -73,6 +73,7 @@ def examine(
         return
     yield Finding("configuration", "ok", config.source)
     yield from _guarded("prices and aliases", lambda: check_names(config))
+    yield from _guarded("keys of backends", lambda: check_variables(config))
     yield from _guarded("state folder", lambda: check_home(config))
     yield from _guarded("database", lambda: asyncio.run(check_database(config)))
     yield from _guarded("keys", lambda: asyncio.run(check_keys(config)))
@@ -141,6 +142,14 @@ def check_names(config: Config) -> Finding:
     return Finding(
         "prices and aliases", "ok", f"own prices: {words}; aliases: {len(config.aliases)}"
     )
+
+
+def check_variables(config: Config) -> Finding:
+    """The variables that hold keys for other servers are set. Raises SetupError."""
+    wanted = sorted({name for tier in config.tiers.values() for name in tier.backends})
+    check_key_variables(config.backends, wanted, config.source)
+    named = [v for name in wanted if (v := config.backends[name].api_key_env)]
+    return Finding("keys of backends", "ok", ", ".join(named) or "none are named")
 
 
 def check_home(config: Config) -> Finding:
@@ -223,12 +232,10 @@ def check_backend(config: Config, name: str, machine: Machine) -> Finding:
 async def check_remote(config: Config, backend: BackendConfig) -> Finding:
     """Whether another server is there, takes the key and knows the model.
 
-    What is wrong there stops nothing here: the server serves without it until it is back. Raises
-    SetupError where the key is named and missing.
+    What is wrong there stops nothing here: the server serves without it until it is back.
     """
     from renga.app import reach
 
-    check_key_variables(config.backends, [backend.name], config.source)
     health, complaint = await reach(backend, config.home)
     name, words = f"backend {backend.name}", f"{backend.kind}, {health.words}"
     if not health.ready:

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskID,
+    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -75,3 +77,51 @@ class Bar:
 
     def _tenths(self) -> int:
         return TENTHS * self._done // self._total if self._total else TENTHS
+
+
+class Counter:
+    """How many of many are done, with the rate, the time that is left and some words.
+
+    Use as a context manager, and tell it with `at`.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        self._total, self._begun, self._said = total, done, TENTHS * done // max(1, total)
+        shown = sys.stderr.isatty()
+        self._rich = Progress(*columns, console=Console(stderr=True)) if shown else None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Counter:
+        if self._rich is not None:
+            self._rich.start()
+            self._task = self._rich.add_task("", total=self._total, rate="", words="")
+            # What was done before is no part of the rate.
+            self._rich.update(self._task, completed=self._begun)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+
+    def at(self, done: int, words: str) -> None:
+        """So many are done by now."""
+        tenths = TENTHS * done // max(1, self._total)
+        if self._rich is not None:
+            speed = self._rich.tasks[self._task].speed
+            rate = f"{speed:.1f}/s" if speed else ""
+            self._rich.update(self._task, completed=done, rate=rate, words=words)
+        elif tenths > self._said:
+            self._said = tenths
+            typer.echo(f"{tenths * TENTHS}% of {self._total:,}: {words}", err=True)

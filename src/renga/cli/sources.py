@@ -197,7 +197,7 @@ class There:
                 "is the server running? `renga serve` starts one",
             ) from error
         if response.status >= 400:
-            raise _refusal(response)
+            raise refusal(response)
         return response
 
     def _object(self, method: str, path: str) -> dict[str, Any]:
@@ -267,7 +267,8 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _refusal(response: http.client.HTTPResponse) -> Exception:
+def refusal(response: http.client.HTTPResponse) -> Exception:
+    """What a server's refusal says."""
     text = response.read()
     try:
         error = json.loads(text)["error"]
