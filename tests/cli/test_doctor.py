@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from renga.cli.doctor import check_memory, check_processor
-from tests.conftest import RunRenga, scripted
+from tests.conftest import RunRenga, StartServer, scripted
 from tests.tiny_model import write_model
 
 
@@ -28,6 +28,62 @@ def test_where_nothing_is_wrong_it_says_so(renga: RunRenga):
         "port",
     ):
         assert f"  {name}: " in done.stdout
+
+
+OTHERS = """
+[backends.here]
+kind = "scripted"
+[backends.gone]
+kind = "messages"
+urls = ["http://127.0.0.1:9"]
+model = "claude-far-1"
+[backends.behind]
+kind = "messages"
+urls = ["URL"]
+model = "MODEL"
+api_key_env = "BEHIND_KEY"
+[backends.chat]
+kind = "openai"
+urls = ["URL/v1"]
+model = "MODEL"
+[tiers.haiku]
+backends = ["here", "gone", "behind", "chat"]
+"""
+
+
+def test_other_servers_are_asked_whether_they_are_there_and_know_the_model(
+    renga: RunRenga, start_server: StartServer
+):
+    url = start_server(scripted()).url
+    config = OTHERS.replace("URL", url)
+    known = config.replace("MODEL", "haiku")
+    done = renga("doctor", "--port", "0", config=known, BEHIND_KEY="any")
+    lines = done.stdout.splitlines()
+    assert (done.returncode, stops(done.stdout)) == (0, [])
+    assert any(line.startswith("note  backend gone: messages, ") for line in lines)
+    assert any("refused" in line and "http://127.0.0.1:9" in line for line in lines)
+    assert f"ok    backend behind: messages, haiku at {url}" in lines
+    assert any(line.startswith("ok    backend chat: openai, haiku at ") for line in lines)
+    assert "ok    keys of backends: BEHIND_KEY" in lines
+    strange = config.replace("MODEL", "gpt-x")
+    done = renga("doctor", "--port", "0", config=strange, BEHIND_KEY="any")
+    assert done.returncode == 0
+    assert "does not know the path or the model" in done.stdout
+
+
+def test_a_key_that_is_named_and_not_there_would_stop_it(renga: RunRenga):
+    config = OTHERS.replace("URL", "http://127.0.0.1:10").replace("MODEL", "haiku")
+    done = renga("doctor", "--port", "0", config=config)
+    assert done.returncode == 1
+    (line,) = stops(done.stdout)
+    assert "backends.behind.api_key_env names BEHIND_KEY, which is not set" in line
+
+
+def test_other_servers_are_listed_by_where_they_are(renga: RunRenga):
+    config = OTHERS.replace("URL", "http://127.0.0.1:10").replace("MODEL", "haiku")
+    done = renga("models", config=config)
+    assert "gone: claude-far-1 at http://127.0.0.1:9" in done.stdout
+    assert "connects at start" in done.stdout
 
 
 def test_a_port_in_use_would_stop_it(renga: RunRenga):

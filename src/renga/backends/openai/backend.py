@@ -28,6 +28,7 @@ from renga.backends.openai.quirks import (
     QUIRKS,
     Quirks,
     check_settings,
+    entries,
     entry_of,
     known_by,
     sees,
@@ -38,7 +39,7 @@ from renga.backends.remote import Cause, Reply, Upstream
 from renga.backends.remote.affinity import heads_of
 from renga.chat.demand import EFFORTS, wants_thinking
 from renga.config import BackendConfig
-from renga.errors import InvalidRequest, RengaError
+from renga.errors import BackendFailed, InvalidRequest, RengaError
 from renga.events import Event
 from renga.ids import Ids, make_ids
 from renga.machine import Machine
@@ -159,6 +160,7 @@ class OpenaiBackend:
                 body,
                 headers=self._said(),
                 affinity=lambda: heads_of(request),
+                trace=attempt.trace,
             ) as reply:
                 held: list[Event] = []  # what came in one piece is shown when its end was seen
                 async with aclosing(self._chunks(reply, whole=whole)) as chunks:  # type: ignore[type-var]
@@ -177,6 +179,21 @@ class OpenaiBackend:
             raise _in_our_words(error) from error
         finally:
             self.open_streams -= 1
+
+    async def complaint(self) -> RengaError | None:
+        """What the server has against requests for the model, as far as its list tells."""
+        try:
+            models = await self._upstream.get("/models", deadline=LEARN_SECONDS)
+        except RengaError as error:
+            return error
+        model, listed = self._config.model, entries(models)
+        names = [str(entry.get("id")) for entry in listed]
+        known = any(name == model or name.startswith(f"{model}:") for name in names)
+        if known or not names or self._known.name == "renga":  # which knows more than it lists
+            return None
+        return BackendFailed(
+            f"backend '{self.name}' lists no model '{model}'; it has: {', '.join(names[:10])}"
+        )
 
     async def score(self, request: ScoreRequest, attempt: Attempt) -> list[Likelihood]:
         """Their chat API tells no likelihoods of what it did not write."""
