@@ -27,6 +27,7 @@ from renga.ids import Ids, make_ids
 from renga.keys import Keys
 from renga.layers import standard
 from renga.layers.base import Layer
+from renga.layers.cached import CachedAnswers
 from renga.ledger import Ledger
 from renga.limits import Limits
 from renga.loading import Loadable
@@ -137,7 +138,11 @@ class App:
                 tries=tries,
                 layers=[
                     *standard(
-                        ids=ids, signer=signer, resolver=resolver, pages=_pages_of(documents)
+                        ids=ids,
+                        signer=signer,
+                        resolver=resolver,
+                        pages=_pages_of(documents),
+                        answers=_make_answers(config, stack, ledger.store, router, clock),
                     ),
                     *layers,
                 ],
@@ -180,6 +185,18 @@ def _make_router(config: Config, loadables: Mapping[str, Loadable]) -> Router:
         if other == config.tiers[tier].fallback
     }
     return Router(tiers, config.aliases, fallbacks=fallbacks)
+
+
+def _make_answers(
+    config: Config, stack: AsyncExitStack, store: Store, router: Router, clock: Clock
+) -> CachedAnswers | None:
+    """Answers that are kept to be given again, if they are."""
+    if not config.response_cache.enabled:
+        return None
+    answers = CachedAnswers(store, config.response_cache, clock=clock, tier_of=router.canonical)
+    answers.start()
+    stack.push_async_callback(answers.aclose)
+    return answers
 
 
 def _make_tries(config: Config) -> Tries:

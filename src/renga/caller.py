@@ -7,10 +7,13 @@ can set headers and print costs without a second way through the code. Knows no 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from renga.prices import NO_TOKENS, Service, Tokens
 from renga.watching.traces import NO_TRACE, Trace
+
+CACHED: Final = "cached_response"
+"""What the ledger's notes call it that an answer was given before."""
 
 
 @dataclass
@@ -21,7 +24,8 @@ class Receipt:
     `ignored` are fields of the request that the backend accepted without effect, `transcribed` what
     of it reached the model as text alone, such as `images=2`; `notes` is what layers have to say of
     the answer, in JSON values. `trying_since` is when it was begun to be tried for, by a clock that
-    only goes forward, while nothing of it has come.
+    only goes forward, while nothing of it has come. `cached_age` is how many seconds ago it was
+    given first, where it was.
     """
 
     tier: str = ""
@@ -35,6 +39,7 @@ class Receipt:
     transcribed: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     trying_since: float | None = None
+    cached_age: int | None = None
     _settled: Tokens = NO_TOKENS
 
     def charge(self, tokens: Tokens, status: str) -> None:
@@ -53,7 +58,8 @@ class Caller:
     """One request's origin: the workspace that isolates it, the key that sent it, its id.
 
     `key_name` is what the key's maker called it, `scopes` are what it may do (`renga.keys`).
-    `patience` is how many seconds it waits for an answer to begin, where it says so.
+    `patience` is how many seconds it waits for an answer to begin, where it says so;
+    `allows_cached`, whether it takes an old answer over none.
     `layer` names the layer that asks, where it is not the caller's own request as it came; `trace`
     is the span that the work belongs to.
     """
@@ -65,6 +71,7 @@ class Caller:
     scopes: frozenset[str] = frozenset()
     service: Service = "standard"
     patience: float | None = None
+    allows_cached: bool = False
     layer: str | None = None
     receipt: Receipt = field(default_factory=Receipt)
     trace: Trace = NO_TRACE

@@ -7,11 +7,12 @@ What was purged cannot be derived again; of that it checks only that it can be.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from renga.caller import Receipt
+from renga.caller import CACHED, Receipt
 from renga.costs.report import TOKENS
 from renga.prices import NO_TOKENS, SERVICES, Price, Tokens
 from renga.store import Store
@@ -177,6 +178,8 @@ def wrong_charge(answer: Any, attempts: Sequence[Any]) -> str | None:
         return None  # said of the row itself
     if answer.service == "batch" and answer.status != "ok":
         receipt.tokens = NO_TOKENS
+    if answer.status == "ok" and answer.notes and CACHED in json.loads(answer.notes):
+        receipt.tokens = NO_TOKENS  # it was given before: whatever was tried was of no use
     for name in TOKENS:
         ours, theirs = getattr(counted, name), getattr(receipt.tokens, name)
         if ours != theirs:

@@ -53,7 +53,7 @@ class Auth:
         request_id = request_id_of(request)
         trace: Trace = request.scope.get(TRACE, NO_TRACE)
         found = await self._keys.resolve(presented)
-        patience = patience_of(request)
+        patience, allows_cached = patience_of(request), allows_cached_of(request)
         if found is not None:
             return Caller(
                 found.workspace,
@@ -62,12 +62,20 @@ class Auth:
                 found.name,
                 found.scopes,
                 patience=patience,
+                allows_cached=allows_cached,
                 trace=trace,
             )
         if not await self._is_open():
             raise AuthenticationFailed("invalid x-api-key: it is not a key of this server, or off")
         self._check_near(request)
-        return Caller(DEFAULT_WORKSPACE, request_id, scopes=COMMON, patience=patience, trace=trace)
+        return Caller(
+            DEFAULT_WORKSPACE,
+            request_id,
+            scopes=COMMON,
+            patience=patience,
+            allows_cached=allows_cached,
+            trace=trace,
+        )
 
     async def observer(self, request: Request) -> None:
         """Let pass who may read what the server says of itself. Raises as `caller` does.
@@ -122,6 +130,11 @@ def patience_of(request: Request) -> float | None:
     except ValueError:
         return None
     return seconds if seconds > 0 else None
+
+
+def allows_cached_of(request: Request) -> bool:
+    """Whether the sender takes an old answer where there is no other."""
+    return request.headers.get("renga-allow-cached", "").strip().lower() == "true"
 
 
 def presented_key(request: Request) -> str:

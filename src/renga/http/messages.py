@@ -197,6 +197,8 @@ def answer_headers(caller: Caller, ignored: Sequence[str]) -> dict[str, str]:
         "renga-served-tier": receipt.served_tier if receipt.served_tier != receipt.tier else "",
         "renga-backend": printable(receipt.backend),
         "renga-transcribed": receipt.transcribed,
+        "renga-cached": "" if receipt.cached_age is None else "true",
+        "renga-cached-age": "" if receipt.cached_age is None else str(receipt.cached_age),
         "renga-cost-usd": receipt.cost_usd or "",
     }
     return {k: v for k, v in known.items() if v} | ignored_header(ignored)

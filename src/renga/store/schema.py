@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -302,6 +303,16 @@ ROLLUP_SUMS: Final = (
 pico-dollars. `uncached` is what the answers that have a cost had cost without a cache, `full` at
 the tier's whole price, which batches do not pay. Of tokens and own cost NULL says that no row knew.
 """
+
+responses: Final = Table(
+    "responses",
+    metadata,
+    Column("response_id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("answered_us", BigInteger, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+)
 
 rollups: Final = Table(
     "rollups",

@@ -52,6 +52,7 @@ def _create_rollups() -> None:
     _costs()
     _keys()
     _limits()
+    _responses()
 
 
 def _costs() -> None:
@@ -94,3 +95,17 @@ def _limits() -> None:
         sa.PrimaryKeyConstraint(*names, "instance_id", name="pk_limit_shares"),
     )
     op.create_index("ix_limit_shares_instance_id", "limit_shares", ["instance_id"])
+
+
+def _responses() -> None:
+    """Answers that are kept to be given again."""
+    op.create_table(
+        "responses",
+        sa.Column("response_id", sa.String, nullable=False),
+        sa.Column("workspace", sa.String, nullable=False),
+        sa.Column("answered_us", sa.BigInteger, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+        sa.Column("events", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("response_id", name="pk_responses"),
+    )
+    op.create_index("ix_responses_answered_us", "responses", ["answered_us"])
