@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from renga.http.described import Operation
 from renga.http.multipart import FORM
 from renga.http.openapi import STREAM, document
-from renga.http.operations import OPERATIONS, Operation
+from renga.http.operations import OPERATIONS
 
 JSON = "application/json"
 Schema = dict[str, Any]

@@ -17,6 +17,10 @@ from renga.app import App
 from renga.batches.service import Batches
 from renga.http.access import Access
 from renga.http.account import Account
+from renga.http.admin.entry import Entry
+from renga.http.admin.keys import ApiKeyEndpoints
+from renga.http.admin.organization import OrganizationEndpoints
+from renga.http.admin.workspaces import WorkspaceEndpoints
 from renga.http.auth import Auth
 from renga.http.batches import BatchEndpoints
 from renga.http.door import Door
@@ -36,6 +40,7 @@ from renga.http.requests import Requests
 from renga.http.running import Running
 from renga.http.sse import PING_SECONDS
 from renga.prices import load_prices
+from renga.workspaces import Workspaces
 
 MB = 1_000_000
 
@@ -89,6 +94,7 @@ def _routes(
 ) -> list[Route]:
     limit = app.config.server.max_body_mb * MB
     account = Account(app.limits, home=app.config.home, clock=app.clock)
+    workspaces, entry = Workspaces(app.ledger.store, clock=app.clock), Entry(auth, account)
     endpoints = (
         Messages(
             gateway=app.gateway,
@@ -120,6 +126,11 @@ def _routes(
             auth=auth,
             account=account,
             downloadable=app.config.files.downloadable,
+        ),
+        ApiKeyEndpoints(keys=app.keys, workspaces=workspaces, entry=entry, clock=app.clock),
+        WorkspaceEndpoints(workspaces=workspaces, entry=entry),
+        OrganizationEndpoints(
+            limits=app.limits, router=app.router, workspaces=workspaces, entry=entry
         ),
         Loading(router=app.router, loadables=app.loadables, auth=auth),
         Requests(ledger=app.ledger, auth=auth),

@@ -18,11 +18,12 @@ from starlette.routing import Route
 from typing_extensions import TypedDict
 
 from renga.errors import RengaError
+from renga.http.described import Json, Operation
 from renga.http.messages import JSON
 from renga.http.multipart import FORM
 from renga.http.openai.errors import status_of
 from renga.http.openai.shapes import OpenAIError
-from renga.http.operations import OPERATIONS, Json, Operation
+from renga.http.operations import OPERATIONS
 from renga.http.sse import HEADERS
 
 PATH = "/openapi.json"

@@ -6,21 +6,28 @@ sentences about fields in `renga.http.words`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
 from renga import errors
 from renga.batches.incoming import MOST_REQUESTS
-from renga.errors import RengaError
 from renga.events import Event
 from renga.files.library import LONGEST_LIFE, SHORTEST_LIFE
+from renga.http.admin.operations import ADMIN_OPERATIONS
 from renga.http.batches import (
     BatchBody,
     BatchProgress,
     DeletedBatch,
     MessageBatch,
     MessageBatchPage,
+)
+from renga.http.described import (
+    ALWAYS,
+    ASKING,
+    BETAS,
+    PAGES,
+    TEXT,
+    VERSION,
+    Json,
+    Operation,
+    parameter,
 )
 from renga.http.files import (
     MOST_IDS,
@@ -31,7 +38,7 @@ from renga.http.files import (
 )
 from renga.http.health import Alive, Readiness
 from renga.http.loading import BackendList, BackendState
-from renga.http.models import LARGEST_PAGE, LIFECYCLES
+from renga.http.models import LARGEST_PAGE
 from renga.http.openai.answers import DONE
 from renga.http.openai.models import OpenAIModel, OpenAIModelList
 from renga.http.openai.requests import IGNORED, ChatRequest
@@ -43,7 +50,6 @@ from renga.http.openai.shapes import (
 )
 from renga.http.openai.words import CHAT_WORDS
 from renga.http.requests import RequestRow
-from renga.http.versions import VERSIONS
 from renga.http.words import FIELD_WORDS
 from renga.types import (
     CountRequest,
@@ -56,83 +62,29 @@ from renga.types import (
     TokenCount,
 )
 
-Json = dict[str, Any]
-
 MESSAGE_WORDS = {**FIELD_WORDS, "metadata": "accepted without effect"}
 
-ALWAYS = (errors.AuthenticationFailed, errors.ApiError, errors.Unavailable)
-ASKING = (
-    *ALWAYS,
-    errors.InvalidRequest,
-    errors.NotFound,
-    errors.RequestTimeout,
-    errors.RequestTooLarge,
-    errors.RateLimited,
-    errors.GatewayTimeout,
-    errors.Overloaded,
-)
-
-
-def _parameter(name: str, place: str, about: str, schema: Json, *, needed: bool = False) -> Json:
-    return {
-        "name": name,
-        "in": place,
-        "required": needed or place == "path",
-        "description": about,
-        "schema": schema,
-    }
-
-
-TEXT: Json = {"type": "string"}
-VERSION = _parameter(
-    "anthropic-version",
-    "header",
-    "the version of the API",
-    {"type": "string", "enum": list(VERSIONS)},
-    needed=True,
-)
-BETAS = _parameter(
-    "anthropic-beta", "header", "betas, with commas; see the table of betas", {"type": "string"}
-)
 # OpenAI's clients send none, and are told apart by that.
 MAYBE_VERSION = {**VERSION, "required": False}
-MODEL = _parameter("name", "path", "an id, or any name that resolves to one", TEXT)
-BACKEND = _parameter("name", "path", "a backend's name in the configuration", TEXT)
-PAGES = (
-    _parameter(
-        "limit",
-        "query",
-        "the size of a page",
-        {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20},
-    ),
-    _parameter("after_id", "query", "the page behind this id", TEXT),
-    _parameter("before_id", "query", "the page before this id", TEXT),
-    _parameter(
-        "lifecycle[]",
-        "query",
-        "which are listed: active and deprecated ones, where it is left out",
-        {"type": "array", "items": {"type": "string", "enum": list(LIFECYCLES)}},
-    ),
-)
-
-
-FILE = _parameter("file_id", "path", "a file's id", TEXT)
+MODEL = parameter("name", "path", "an id, or any name that resolves to one", TEXT)
+BACKEND = parameter("name", "path", "a backend's name in the configuration", TEXT)
+FILE = parameter("file_id", "path", "a file's id", TEXT)
 FILE_PAGES = (
-    _parameter(
+    parameter(
         "limit",
         "query",
         "the size of a page",
         {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20},
     ),
-    _parameter("page", "query", "`next_page` of an earlier answer", TEXT),
-    _parameter(
+    parameter("page", "query", "`next_page` of an earlier answer", TEXT),
+    parameter(
         "ids[]",
         "query",
         "these files alone; not with `page` or `limit`",
         {"type": "array", "items": TEXT, "maxItems": MOST_IDS},
     ),
-    _parameter("after_id", "query", "the page behind this id; under the beta alone", TEXT),
-    _parameter("before_id", "query", "the page before this id; under the beta alone", TEXT),
+    parameter("after_id", "query", "the page behind this id; under the beta alone", TEXT),
+    parameter("before_id", "query", "the page before this id; under the beta alone", TEXT),
 )
 UPLOAD: Json = {
     "type": "object",
@@ -154,51 +106,17 @@ UPLOAD: Json = {
 }
 
 
-BATCH = _parameter("batch_id", "path", "a batch's id", TEXT)
+BATCH = parameter("batch_id", "path", "a batch's id", TEXT)
 BATCH_PAGES = (
-    _parameter(
+    parameter(
         "limit",
         "query",
         "the size of a page",
         {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 20},
     ),
-    _parameter("after_id", "query", "the page behind this id", TEXT),
-    _parameter("before_id", "query", "the page before this id", TEXT),
+    parameter("after_id", "query", "the page behind this id", TEXT),
+    parameter("before_id", "query", "the page before this id", TEXT),
 )
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One endpoint.
-
-    `answer` is the type of the body, None where it is bytes of any type; `other` is that of the
-    same path in other words, where a client asks that knows those. `stream` is what the events of
-    a stream are; `raises` are the errors that can come instead, `failure` the shape that they have
-    where it is not the usual one.
-    """
-
-    name: str
-    method: str
-    path: str
-    tag: str
-    about: str
-    answer: Any
-    body: Any = None
-    form: Json | None = None
-    """The schema of a body that is `multipart/form-data`."""
-    words: Mapping[str, str] = field(default_factory=dict)
-    ignored: Mapping[str, str] = field(default_factory=dict)
-    """Fields of the body that its type does not have, accepted without effect."""
-    stream: Any = None
-    last: str | None = None
-    """The data of a stream's last event, where it is not what the others are."""
-    other: Any = None
-    parameters: tuple[Json, ...] = ()
-    raises: tuple[type[RengaError], ...] = ()
-    failure: Any = None
-    statuses: Mapping[int, str] = field(default_factory=dict)
-    """Statuses beside 200 with the same body."""
-    keyed: bool = True
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -237,6 +155,7 @@ OPERATIONS: tuple[Operation, ...] = (
         other=OpenAIModelList,
         parameters=(MAYBE_VERSION, BETAS, *PAGES),
         raises=(*ALWAYS, errors.InvalidRequest),
+        scope="models",
     ),
     Operation(
         "get_model",
@@ -248,6 +167,7 @@ OPERATIONS: tuple[Operation, ...] = (
         other=OpenAIModel,
         parameters=(MODEL, MAYBE_VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="models",
     ),
     Operation(
         "create_batch",
@@ -264,6 +184,7 @@ OPERATIONS: tuple[Operation, ...] = (
         },
         parameters=(VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.RequestTimeout, errors.RequestTooLarge),
+        scope="batches",
     ),
     Operation(
         "list_batches",
@@ -274,6 +195,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=MessageBatchPage,
         parameters=(VERSION, BETAS, *BATCH_PAGES),
         raises=(*ALWAYS, errors.InvalidRequest),
+        scope="batches",
     ),
     Operation(
         "get_batch",
@@ -284,6 +206,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=MessageBatch,
         parameters=(BATCH, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="batches",
     ),
     Operation(
         "delete_batch",
@@ -294,6 +217,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=DeletedBatch,
         parameters=(BATCH, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="batches",
     ),
     Operation(
         "cancel_batch",
@@ -304,6 +228,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=MessageBatch,
         parameters=(BATCH, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="batches",
     ),
     Operation(
         "get_batch_results",
@@ -314,6 +239,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=None,
         parameters=(BATCH, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="batches",
     ),
     Operation(
         "get_batch_progress",
@@ -324,6 +250,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=BatchProgress,
         parameters=(BATCH, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="batches",
     ),
     Operation(
         "upload_file",
@@ -335,6 +262,7 @@ OPERATIONS: tuple[Operation, ...] = (
         form=UPLOAD,
         parameters=(VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.RequestTimeout, errors.RequestTooLarge),
+        scope="files",
     ),
     Operation(
         "list_files",
@@ -346,6 +274,7 @@ OPERATIONS: tuple[Operation, ...] = (
         other=FilePageByIds,
         parameters=(VERSION, BETAS, *FILE_PAGES),
         raises=(*ALWAYS, errors.InvalidRequest),
+        scope="files",
     ),
     Operation(
         "get_file",
@@ -356,6 +285,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=FileMetadata,
         parameters=(FILE, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="files",
     ),
     Operation(
         "delete_file",
@@ -366,6 +296,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=DeletedFile,
         parameters=(FILE, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="files",
     ),
     Operation(
         "download_file",
@@ -376,6 +307,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=None,
         parameters=(FILE, VERSION, BETAS),
         raises=(*ALWAYS, errors.InvalidRequest, errors.NotFound),
+        scope="files",
     ),
     Operation(
         "create_chat_completion",
@@ -430,9 +362,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "The ledger's row of one answer of the key's workspace, with its attempts.",
         answer=RequestRow,
         parameters=(
-            _parameter("request_id", "path", "the `request-id` of the answer", {"type": "string"}),
+            parameter("request_id", "path", "the `request-id` of the answer", {"type": "string"}),
         ),
         raises=(*ALWAYS, errors.NotFound),
+        scope="usage",
     ),
     Operation(
         "list_backends",
@@ -442,6 +375,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Every backend and its state.",
         answer=BackendList,
         raises=ALWAYS,
+        scope="models",
     ),
     Operation(
         "load_backend",
@@ -452,6 +386,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=BackendState,
         parameters=(BACKEND,),
         raises=(*ALWAYS, errors.PermissionDenied, errors.NotFound),
+        scope="models",
     ),
     Operation(
         "unload_backend",
@@ -463,7 +398,9 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=BackendState,
         parameters=(BACKEND,),
         raises=(*ALWAYS, errors.PermissionDenied, errors.NotFound),
+        scope="models",
     ),
+    *ADMIN_OPERATIONS,
     Operation(
         "live",
         "get",
