@@ -22,7 +22,7 @@ SOURCE = ROOT / "src" / "renga"
 
 # Top to bottom. A module imports from layers below its own and from its own package.
 LAYERS: list[list[str]] = [
-    ["renga.cli"],
+    ["renga.cli", "renga.client"],
     ["renga.bench", "renga.bulk"],
     ["renga.http"],
     ["renga.app"],
@@ -98,7 +98,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rich": ("renga.cli",),
     "torch": (),
     "transformers": (),
-    "anthropic": (),
+    "anthropic": ("renga.client",),
     "renga.backends": ("renga.backends", "renga.app"),
     # The protocol alone: `renga.http.health` asks each backend how it is, and both say it.
     "renga.backends.base": (

@@ -62,7 +62,7 @@ def test_a_program_without_a_loop_asks_the_same(server: Served) -> None:
         found: list[Answered] = list(client.map(ROWS, "{text}", max_tokens=1))
     assert all(one.error is not None and "cut" in one.error for one in found)
     with Client(server.url, "key") as client:
-        rows = [{"text": "fine"}, {"other": 1}, {"text": " "}]
+        rows: list[dict[str, object]] = [{"text": "fine"}, {"other": 1}, {"text": " "}]
         found = list(client.map(rows, "{text}"))
     assert [one.value for one in found] == ["fine", None, None]
     assert [one.error for one in found] == [
