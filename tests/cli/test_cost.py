@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from renga.cli import build
-from tests.conftest import RunRenga
+from tests.conftest import RunRenga, scripted, write_config
 
 CALLS = "--input 5000 --output 1000 --shared-prefix 50000 --requests 100"
 
@@ -92,3 +95,39 @@ def test_bad_numbers_are_one_line(line: str, words: str):
     told = [line for line in done.stderr.splitlines() if not line.startswith("  hint: ")]
     assert len(told) == 1
     assert done.stdout == ""
+
+
+def test_a_report_and_a_check_of_what_was_answered(tmp_path: Path):
+    config = str(write_config(tmp_path, scripted(cost_per_hour=3.6)))
+
+    def run(*args: str) -> Result:
+        return CliRunner().invoke(build(), [*args, "--config", config])
+
+    assert run("ask", "one two three").stdout.strip() == "one two three"
+    told = json.loads(run("cost", "report", "--by", "tier,day", "--json").stdout)
+    [row] = told["rows"]
+    assert (row["tier"], row["answers"]) == ("haiku", 1)
+    million = row["input_tokens"] * 1 + row["output_tokens"] * 5
+    assert float(row["cost_usd"]) == million / 10**6 > 0
+    assert float(row["own_cost_usd"]) > 0
+    shown = run("cost", "report", "--by", "backend", "--plot", str(tmp_path / "p.png"))
+    assert shown.stdout.splitlines()[1].split()[:3] == ["script", "1", "1"]
+    assert (tmp_path / "p.png").exists()
+    checked = run("cost", "check")
+    assert checked.stdout == f"1 answer and 1 attempt: all adds up, to ${row['cost_usd']}\n"
+    assert checked.exit_code == 0
+    plain = sqlite3.connect(tmp_path / "home" / "renga.db")
+    plain.execute("UPDATE answers SET cost_pico = 1")
+    plain.commit()
+    plain.close()
+    checked = run("cost", "check")
+    assert checked.exit_code == 1
+    first, last = checked.stdout.splitlines()
+    assert first.endswith(f"costs 1 pico-dollars; tokens times prices are {million * 10**6}")
+    assert last == "1 answer and 1 attempt: 1 difference"
+
+
+def test_a_report_by_what_there_is_not_is_one_line():
+    refused = CliRunner().invoke(build(), ["cost", "report", "--by", "tier,colour"])
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("renga: --by: 'colour'; accepted: some of tier, key, day")

@@ -15,6 +15,7 @@ from renga.errors import SetupError
 
 _MOST_BARS: Final = 40
 _MOST_LINES: Final = 10
+_MOST_DATES: Final = 7  # so many stand side by side
 
 
 def write_parquet(report: Report, path: Path) -> None:
@@ -116,7 +117,7 @@ def _draw_days(axes: Any, report: Report) -> None:
     for name in ranked[:_MOST_LINES]:
         values = [lines[name].get(day, 0.0) for day in days]
         axes.plot(range(len(days)), values, marker="o", markersize=3, label=name)
-    step = max(1, len(days) // 8)
+    step = max(1, -(-len(days) // _MOST_DATES))
     axes.set_xticks(range(0, len(days), step), days[::step])
     axes.set_ylim(bottom=0)
     axes.set_ylabel("dollars by list price")
