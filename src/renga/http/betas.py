@@ -53,6 +53,7 @@ BETAS: dict[str, Beta] = {
         "lists of files come in pages by `after_id` and `before_id`",
         "files-api-2025-04-14",
     ),
+    **_on("Message Batches", "message-batches-2024-09-24"),
     **_on(
         "`context_management` and its edits",
         "context-management-2025-06-27",
@@ -140,7 +141,6 @@ BETAS: dict[str, Beta] = {
         "experimental-claude-tag-2026-10-21",
         "managed-agents-2026-04-01",
         "mcp-tunnels-2026-06-22",
-        "message-batches-2024-09-24",
         "skills-2025-10-02",
         "spend-limit-reads-2026-09-26",
         "telemetry-destinations-2026-08-11",
