@@ -97,6 +97,7 @@ def test_bad_numbers_are_one_line(line: str, words: str):
     assert done.stdout == ""
 
 
+@pytest.mark.timeout(180)  # six commands, each of which opens the database, and one draws
 def test_a_report_and_a_check_of_what_was_answered(tmp_path: Path):
     config = str(write_config(tmp_path, scripted(cost_per_hour=3.6)))
 
