@@ -52,11 +52,12 @@ class Capabilities:
     """What a backend can honour. `window` and `max_output` are tokens.
 
     `thinking` are the types it takes, `efforts` the levels between which it makes a difference.
-    `images` is whether it takes images, `documents` whether it reads documents and search results;
-    `transcribes`, that it is told the text of images instead. `forms` are the types of
-    `output_config.format` that it can be held to, where it can be at all; `forced_calls`, whether
-    it can be made to call a tool; `prefill`, whether it goes on from a begun answer. `ignores` are
-    fields that it takes without effect. `counts` is how it tells the size of a prompt.
+    `images` is whether it takes images, `documents` whether it reads documents and search results,
+    `pdfs` whether it reads PDFs as they are; `transcribes`, that it is told the text of images
+    instead. `forms` are the types of `output_config.format` that it can be held to, where it can be
+    at all; `forced_calls`, whether it can be made to call a tool; `prefill`, whether it goes on
+    from a begun answer. `ignores` are fields that it takes without effect. `counts` is how it tells
+    the size of a prompt.
     """
 
     window: int
@@ -72,6 +73,7 @@ class Capabilities:
     logprobs: bool = False
     images: bool = False
     documents: bool = False
+    pdfs: bool = False
     transcribes: bool = False
     forms: frozenset[str] = ALL_FORMS
     forced_calls: bool = True

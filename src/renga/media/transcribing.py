@@ -101,9 +101,12 @@ class Transcribing:
         return TextParam(text=text, cache_control=image.cache_control)
 
     async def _opened(self, path: str, document: DocumentParam, sees: bool) -> DocumentParam:
-        """A document whose content is texts, and images for a backend that sees."""
+        """A document whose content is texts, and images for a backend that sees.
+
+        A PDF stays one for a backend that reads them itself.
+        """
         source = document.source
-        if not isinstance(source, Base64Pdf):
+        if not isinstance(source, Base64Pdf) or self._inner.capabilities.pdfs:
             return document
         pages = await self._documents.text_of(document, path, recognize=not sees)
         content: list[TextParam | ImageParam] = []

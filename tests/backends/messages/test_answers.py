@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,9 +21,12 @@ from renga.backends.remote.faults import Cause, fault
 from renga.config import BackendConfig
 from renga.errors import BackendFailed, Overloaded, RengaError, SetupError
 from renga.events import Event, fold
+from renga.media.documents import Documents
+from renga.media.transcribing import Transcribing
 from renga.types import MessagesRequest
 from tests.backends.messages import streams
 from tests.backends.messages.replaying import Replaying, replaying
+from tests.media.pictures import pdf
 
 STREAMS = {
     "text": streams.TEXT,
@@ -344,6 +348,26 @@ async def test_what_the_server_does_itself_is_not_asked_for_again() -> None:
     assert sent["tools"][1]["defer_loading"]
 
 
+@pytest.mark.parametrize("lacks", [(), ("pdfs",)])
+async def test_a_pdf_stays_one_where_the_server_reads_them(lacks: tuple[str, ...]) -> None:
+    data = base64.b64encode(pdf("It rains in Zürich.")).decode()
+    source = {"type": "base64", "media_type": "application/pdf", "data": data}
+    turns = [{"role": "user", "content": [{"type": "document", "source": source}]}]
+    documents = Documents()
+    async with (
+        replaying(body=streams.TEXT_WHOLE) as server,
+        backend(server, lacks=lacks) as made,
+    ):
+        reading = Transcribing(made, documents)
+        async for _ in reading.stream(ask(messages=turns), Attempt("r", "w")):
+            pass
+    await documents.aclose()
+    sent = server.bodies[0]["messages"][0]["content"][0]["source"]
+    assert (sent == source) == (not lacks)
+    if lacks:
+        assert any("It rains" in block.get("text", "") for block in sent["content"])
+
+
 def back(*blocks: dict[str, Any]) -> MessagesRequest:
     turns = [
         {"role": "user", "content": "Hello"},
@@ -461,7 +485,7 @@ async def test_what_is_configured_goes_before_what_is_said() -> None:
     ("settings", "hint"),
     [
         ({"has": ("image",)}, "did you mean 'images'"),
-        ({"lacks": ("everything",)}, "accepted: documents, images"),
+        ({"lacks": ("everything",)}, "accepted: documents, images, pdfs"),
         ({"has": ("tools",), "lacks": ("tools",)}, "leave one out"),
     ],
 )

@@ -28,6 +28,7 @@ ABILITIES: Final[Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]] = {
         for name in (
             "documents",
             "images",
+            "pdfs",
             "prefill",
             "prompt_caching",
             "sampling",
@@ -80,6 +81,7 @@ def capabilities_of(said: Any, config: BackendConfig) -> Capabilities:
         efforts=frozenset(level for level in EFFORTS if _can(effort, level)),
         images=_can(told, "image_input"),
         documents=True,
+        pdfs=_can(told, "pdf_input"),
     )
     for name in config.has:
         able = replace(able, **ABILITIES[name][0])
