@@ -41,7 +41,8 @@ pytestmark = [
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     file = tmp_path_factory.mktemp("shipped") / "haiku.gguf"
     assert gguf_export.main([str(SHIPPED), str(file)]) == 0
-    command = [sys.executable, "-m", "renga.bench.peers.llamacpp", str(file), "4096", str(SLOTS)]
+    server = Path(__file__).with_name("llama_server.py")
+    command = [sys.executable, str(server), str(file), str(SLOTS)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -53,7 +54,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     lines = (line.split() for line in process.stdout if line.startswith("listening "))
     yield next(lines)[1]
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -79,7 +80,7 @@ def drawn(text: str, *, stream: bool = True, **fields: Any) -> MessagesRequest:
 
 async def test_the_server_is_known_by_what_it_says(backend: OpenaiBackend) -> None:
     assert "llama-server" in backend.health().words
-    assert backend.capabilities.window == 4_096 // SLOTS
+    assert backend.capabilities.window == 2_048
 
 
 @pytest.mark.parametrize("stream", [True, False])
