@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from renga.errors import SetupError
 from renga.keys import CACHE_SECONDS, Keys
 from renga.store import Store, sqlite_url
+from renga.workspaces import Workspaces
 
 NOW = 1_800_000_000.0
 
@@ -75,9 +76,9 @@ async def test_a_disabled_key_is_refused_at_once(store):
     made = await keys.create("laptop")
     assert await keys.resolve(made.plain) is not None
     disabled = await keys.disable(made.key.key_id)
-    assert disabled.disabled_at == NOW + 1
+    assert disabled.disabled_at is not None
     assert await keys.resolve(made.plain) is None
-    assert (await keys.disable(made.key.key_id)).disabled_at == NOW + 1
+    assert (await keys.disable(made.key.key_id)).disabled_at == disabled.disabled_at
     assert await keys.any_exist()
 
 
@@ -101,6 +102,77 @@ async def test_a_key_made_by_another_process_is_accepted_at_once(store, store_ur
         made = await keys_of(elsewhere).create("laptop")
     assert await here.any_exist()
     assert await here.resolve(made.plain) is not None
+
+
+async def test_a_disabled_key_can_be_enabled_and_an_archived_one_cannot(store):
+    keys = keys_of(store)
+    made = await keys.create("laptop")
+    await keys.disable(made.key.key_id)
+    assert (await keys.enable(made.key.key_id)).disabled_at is None
+    assert await keys.resolve(made.plain) is not None
+    await keys.archive(made.key.key_id)
+    assert await keys.resolve(made.plain) is None
+    with pytest.raises(SetupError, match="archived, which is for good"):
+        await keys.enable(made.key.key_id)
+
+
+async def test_a_key_is_refused_from_its_end_on(store):
+    now = NOW
+    keys = Keys(store, clock=lambda: now)
+    made = await keys.create("laptop", expires_at=NOW + 60)
+    now = NOW + 59.9
+    assert await keys.resolve(made.plain) is not None
+    now = NOW + 60
+    assert await keys.resolve(made.plain) is None
+    assert [key.status(now) for key in await keys.list()] == ["expired"]
+    with pytest.raises(SetupError, match="expires_at"):
+        await keys.create("late", expires_at=NOW)
+
+
+async def test_a_key_has_all_scopes_but_admin_unless_some_are_named(store):
+    keys = keys_of(store)
+    usual, one = await keys.create("a"), await keys.create("b", scopes=["usage", "usage"])
+    owners = [await keys.resolve(made.plain) for made in (usual, one)]
+    assert [sorted(o.scopes) for o in owners if o] == [
+        ["batches", "files", "messages", "models", "usage"],
+        ["usage"],
+    ]
+    assert one.key.scopes == ("usage",)
+    for wrong in (["mesages"], [], ["messages", ""]):
+        with pytest.raises(SetupError, match=r"^scopes: "):
+            await keys.create("c", scopes=wrong)
+    assert len(await keys.list()) == 2
+
+
+async def test_when_a_key_was_used_is_noted_to_the_minute_without_a_write_each_time(store):
+    now = NOW
+    keys = Keys(store, clock=lambda: now)
+    made = await keys.create("laptop")
+    for now in (NOW + 100, NOW + 101, NOW + 119):  # noqa: B007  the clock reads it
+        await keys.resolve(made.plain)
+    assert (await keys.list())[0].last_used_at is None
+    await keys.stamp()
+    assert (await keys.list())[0].last_used_at == NOW + 60
+    now = NOW + 130
+    await keys.resolve(made.plain)
+    await keys.aclose()
+    assert (await keys.list())[0].last_used_at == NOW + 120
+
+
+async def test_an_archived_workspace_refuses_its_keys_and_has_no_new_ones(store):
+    now = 0.0
+    keys = keys_of(store, ticks=lambda: now)
+    workspaces = Workspaces(store, clock=lambda: NOW)
+    made = await keys.create("laptop", "team")
+    assert await keys.resolve(made.plain) is not None
+    await workspaces.archive("team")
+    now = CACHE_SECONDS + 0.001
+    assert await keys.resolve(made.plain) is None
+    with pytest.raises(SetupError, match="'team' is archived"):
+        await keys.create("other", "team")
+    with pytest.raises(SetupError, match="already"):
+        await workspaces.create("team")
+    assert len(await keys.list()) == 1
 
 
 async def test_disabling_an_unknown_key_names_it(store):

@@ -121,9 +121,9 @@ async def test_the_organization_and_its_limits_by_the_sdk(echo, sdk, admin):
     answered = await admin.get("/v1/organizations/me")
     assert me.id == answered.headers["anthropic-organization-id"]
     limits = [limit async for limit in sdk.rate_limits.list()]
-    assert [limit.group.display_name for limit in limits] == ["haiku"]
+    assert [limit.group.display_name for limit in limits] == ["opus", "sonnet", "haiku"]
     assert [limit async for limit in sdk.rate_limits.list(group_type="batch")] == []
-    assert [e.id async for e in sdk.rate_limits.list(model="claude-haiku-4-5")] == [limits[0].id]
+    assert [e.id async for e in sdk.rate_limits.list(model="claude-haiku-4-5")] == [limits[2].id]
     default = [w async for w in sdk.workspaces.list(include_default=True)]
     assert [x async for x in sdk.workspaces.rate_limits.list(default[0].id)] == []
 

@@ -58,8 +58,8 @@ def create(
         typer.Option(
             "--scopes",
             metavar="A,B",
-            help="What it may do: messages, batches, files, models, usage, admin; all but admin "
-            "if not given.",
+            help="What it may do: messages, batches, files, models, usage, metrics, admin; all but "
+            "the last two if not given.",
             show_default=False,
         ),
     ] = None,

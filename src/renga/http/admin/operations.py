@@ -85,7 +85,7 @@ ADMIN_OPERATIONS: tuple[Operation, ...] = (
         words={
             "name": "what it is called; limits go by it",
             "workspace_id": "what it opens, by id or name; the default workspace if absent",
-            "scopes": f"what it may do: {', '.join(SCOPES)}; all but admin if absent",
+            "scopes": f"what it may do: {', '.join(SCOPES)}; all but the last two if absent",
             "expires_at": "from when on it is refused, in RFC 3339; never if absent",
         },
         parameters=(VERSION, BETAS),
