@@ -15,7 +15,7 @@ from renga.caching import is_marked
 from renga.conversation import is_prefilled
 from renga.errors import InvalidRequest
 from renga.events import Event
-from renga.prices import Service, Tokens
+from renga.prices import LARGEST, Service, Tokens
 from renga.types import (
     AnyBlockParam,
     AnyChoice,
@@ -232,16 +232,25 @@ class Attempt:
                 self.cache_write_5m = written - self.cache_write_1h
 
     def tokens(self) -> Tokens:
-        """What the ledger books; an attempt that ended before its prompt was counted used none."""
+        """What the ledger books; an attempt that ended before its prompt was counted used none.
+
+        Another server may have counted: what cannot be is brought to the nearest that can, for a
+        row must close.
+        """
+        given, output = _counted(self.input or 0), _counted(self.output)
         return Tokens(
-            input=self.input or 0,
-            cache_read=self.cache_read,
-            cache_write_5m=self.cache_write_5m,
-            cache_write_1h=self.cache_write_1h,
-            output=self.output,
-            reused=self.reused,
-            thinking=self.thinking,
+            input=given,
+            cache_read=_counted(self.cache_read),
+            cache_write_5m=_counted(self.cache_write_5m),
+            cache_write_1h=_counted(self.cache_write_1h),
+            output=output,
+            reused=_counted(self.reused, given),
+            thinking=_counted(self.thinking, output),
         )
+
+
+def _counted(count: int, most: int = LARGEST) -> int:
+    return count if 0 <= count <= most else max(0, min(count, most))
 
 
 State = Literal["unloaded", "loading", "ready", "restarting", "unloading", "failed"]
