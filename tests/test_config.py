@@ -199,6 +199,12 @@ model = "claude-sonnet-4-5"
 [tiers.sonnet]
 backends = ["farm", "claude"]
 price = { input = 3.0, output = 15.0 }   # dollars per million tokens; cache and batch by default
+[limits.default]                     # per key; also [limits.keys.NAME], [limits.workspaces.NAME]
+requests_per_minute = 600
+input_tokens_per_minute = 400_000
+output_tokens_per_minute = 80_000
+concurrent = 64
+usd_per_month = 500
 """
 KEYS = {"FARM_KEY": "farm-secret-1", "ANTHROPIC_API_KEY": " sk-ant-secret-2\n"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -115,6 +116,80 @@ def test_a_route_names_both_tiers_and_the_canonical_model() -> None:
     route = Router({"haiku": [scripted("a"), scripted("b")]}).route(ask("claude-opus-5"))
     assert (route.tier, route.served_tier, route.model) == ("opus", "haiku", CANONICAL["opus"])
     assert [b.name for b in route.candidates] == ["a", "b"]
+
+
+class Held(ScriptedBackend):
+    """A backend with a health and an ability of the test's choosing."""
+
+    def __init__(
+        self, name: str, *, state: State = "ready", most: int = 128_000, tools: bool = True
+    ) -> None:
+        super().__init__(BackendConfig(name=name, kind="scripted"))
+        self._state, self._most, self._tools = state, most, tools
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, max_output=self._most, tools=self._tools)
+
+    def health(self) -> Health:
+        return Health(self._state, "as told")
+
+
+def routed(router: Router, **more: object) -> list[tuple[str, str]]:
+    route = router.route(ask(**more))
+    return [
+        (backend.name, tier) for backend, tier in zip(route.candidates, route.tiers, strict=True)
+    ]
+
+
+def test_a_fallbacks_backends_stand_behind_and_answer_for_their_own_tier() -> None:
+    first, other = scripted("a"), scripted("b")
+    router = Router(
+        {"haiku": [first], "sonnet": [other], "opus": [scripted("c"), first]},
+        fallbacks={"haiku": "sonnet", "sonnet": "opus"},
+    )
+    assert routed(router) == [("a", "haiku"), ("b", "sonnet"), ("c", "opus")]
+    assert routed(router, model="sonnet") == [("b", "sonnet"), ("c", "opus"), ("a", "opus")]
+    assert routed(router, model="opus") == [("c", "opus"), ("a", "opus")]
+    assert router.route(ask()).served_tier == "haiku"
+
+
+def test_who_is_ready_stands_before_who_may_come_back_also_a_fallback() -> None:
+    router = Router(
+        {"haiku": [Held("a", state="restarting"), Held("b")], "opus": [Held("c")]},
+        fallbacks={"haiku": "opus"},
+    )
+    assert [name for name, _ in routed(router)] == ["b", "c", "a"]
+
+
+def test_what_a_tier_cannot_honour_its_fallback_may() -> None:
+    blind = Held("a", tools=False)
+    tools = [{"name": "t", "description": "d", "input_schema": {"type": "object"}}]
+    assert [
+        name
+        for name, _ in routed(
+            Router({"haiku": [blind], "opus": [Held("b")]}, fallbacks={"haiku": "opus"}),
+            tools=tools,
+        )
+    ] == ["b"]
+    with pytest.raises(InvalidRequest, match="tools: backend 'a' cannot honour this"):
+        Router({"haiku": [blind], "opus": [Held("b")]}).route(ask(tools=tools))
+
+
+def test_a_tier_of_which_nothing_is_loaded_is_answered_for_by_its_fallback() -> None:
+    tiers = {"haiku": [Held("a", state="failed")], "opus": [Held("b")]}
+    assert routed(Router(tiers, fallbacks={"haiku": "opus"})) == [("b", "opus")]  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match="nothing that serves haiku is loaded"):
+        Router(tiers).route(ask())  # type: ignore[arg-type]
+
+
+def test_who_would_cut_the_longest_answer_stands_behind_others_of_its_tier_alone() -> None:
+    router = Router(
+        {"haiku": [Held("a", most=4_000), Held("b")], "opus": [Held("c")]},
+        fallbacks={"haiku": "opus"},
+    )
+    assert [name for name, _ in routed(router)] == ["b", "a", "c"]
+    assert [name for name, _ in routed(router, max_tokens=3_000)] == ["a", "b", "c"]
 
 
 def test_a_field_that_no_backend_honours_is_refused_with_its_path_and_the_backend() -> None:

@@ -134,9 +134,9 @@ class Router:
         """
         tier = tier_of(request.model, self._aliases)
         served = self.served_by(tier)
-        found: dict[str, tuple[bool, Backend, Tier]] = {}
+        found: dict[str, tuple[tuple[bool, int, bool], Backend, Tier]] = {}
         refusals: list[RengaError] = []
-        for at in self._with_fallbacks(served):
+        for place, at in enumerate(self._with_fallbacks(served)):
             try:
                 loaded = self._loaded(at)
             except Unavailable as error:
@@ -145,14 +145,15 @@ class Router:
             for backend, health in loaded:
                 missing = backend.capabilities.missing_for(request)
                 if missing is None:
-                    found.setdefault(backend.name, (not health.ready, backend, at))
+                    rank = (not health.ready, place, _is_short(backend, request))
+                    found.setdefault(backend.name, (rank, backend, at))
                 else:
                     refusals.append(refuse(backend.name, missing, request))
         if not found:
             raise refusals[0]
-        ranked = sorted(found.values(), key=lambda one: (one[0], self._short_of(one[1], request)))
-        candidates, tiers = (tuple(one[i] for one in ranked) for i in (1, 2))
-        return Route(tier, served, CANONICAL[tier], candidates, tiers)
+        ranked = sorted(found.values(), key=lambda one: one[0])
+        candidates = tuple(backend for _, backend, _ in ranked)
+        return Route(tier, served, CANONICAL[tier], candidates, tuple(at for *_, at in ranked))
 
     def _with_fallbacks(self, tier: Tier) -> Iterator[Tier]:
         """`tier`, and those that answer in its place, in order."""
@@ -160,14 +161,6 @@ class Router:
         while at is not None:
             yield at
             at = self._fallbacks.get(at)
-
-    def _short_of(self, backend: Backend, request: Prompt) -> bool:
-        """Whether an answer that is as long as it may be would be cut by `backend`.
-
-        Such a backend is asked behind the others, and not left out: few answers are that long.
-        """
-        most = backend.capabilities.max_output
-        return isinstance(request, MessagesRequest) and request.max_tokens > most
 
     def _loaded(self, tier: Tier) -> list[tuple[Backend, Health]]:
         """The tier's backends that take requests. Raises Unavailable where there is none."""
@@ -215,6 +208,15 @@ class Router:
     def models(self) -> list[ModelInfo]:
         """All tiers, largest first."""
         return [self.model(tier) for tier in reversed(TIERS)]
+
+
+def _is_short(backend: Backend, request: Prompt) -> bool:
+    """Whether an answer that is as long as it may be would be cut by `backend`.
+
+    Such a one is asked behind others of its tier, and not left out: few answers are that long.
+    """
+    most = backend.capabilities.max_output
+    return isinstance(request, MessagesRequest) and request.max_tokens > most
 
 
 def _abilities(backends: Sequence[Backend]) -> Capabilities | None:

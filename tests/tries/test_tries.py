@@ -35,7 +35,7 @@ from renga.gateway import Gateway
 from renga.prices import load_prices
 from renga.routing import Router
 from renga.tries import Tries
-from renga.types import Message, MessagesRequest, Prompt, TextBlock, Usage
+from renga.types import Message, MessagesRequest, Prompt, TextBlock, TextParam, Usage
 from tests.tries.virtual import run
 
 DEADLINE = 60.0
@@ -87,7 +87,8 @@ class Scripted:
         return Health("ready", "scripted")
 
     async def count_tokens(self, request: Prompt) -> int:
-        return sum(len(block.text) for m in request.messages for block in m.content)  # type: ignore[union-attr]
+        blocks = (block for message in request.messages for block in message.content)
+        return sum(len(block.text) for block in blocks if isinstance(block, TextParam))
 
     async def score(self, request: Any, attempt: Attempt) -> Any:
         raise NotImplementedError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +103,7 @@ async def test_a_second_backend_makes_up_for_what_nobody_has_seen(
                 continue
             assert text_of(response, streamed) == TEXT
             assert response.headers["renga-backend"] == "second"
+            assert response.headers.get("renga-attempts", "1") == str(len(failed) + 1)
             assert attempts(written) == [*failed, ("second", "ok", None)]
             # What the second one counted, and nothing for tries that were made up for.
             assert (written.status, written.backend, written.served_tier) == ("ok", "second", tier)
@@ -141,11 +143,11 @@ def text_of(response: httpx.Response, streamed: bool) -> str:
     return said(events)
 
 
-def events_of(response: httpx.Response) -> list[dict[str, object]]:
+def events_of(response: httpx.Response) -> list[dict[str, Any]]:
     lines = (line for line in response.text.splitlines() if line.startswith("data: "))
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
-def said(events: list[dict[str, object]]) -> str:
+def said(events: list[dict[str, Any]]) -> str:
     deltas = (one["delta"] for one in events if one["type"] == "content_block_delta")
-    return "".join(delta["text"] for delta in deltas)  # type: ignore[index]
+    return "".join(delta["text"] for delta in deltas)
