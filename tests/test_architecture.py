@@ -30,6 +30,7 @@ LAYERS: list[list[str]] = [
     ["renga.gateway"],
     ["renga.layers"],
     ["renga.thinking"],
+    ["renga.auto"],
     ["renga.routing"],
     ["renga.tries"],
     ["renga.loading"],

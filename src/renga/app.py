@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from renga.auto.choosing import Auto
 from renga.backends import make_backend
 from renga.backends.base import Backend, Health, Measured
 from renga.chat.signing import Signer
@@ -136,6 +137,7 @@ class App:
                 limits=limits,
                 watch=watch,
                 tries=tries,
+                auto=None if "auto" in config.aliases else Auto(config.auto, router, prices),
                 layers=[
                     *standard(
                         ids=ids,

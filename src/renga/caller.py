@@ -21,8 +21,9 @@ class Receipt:
     """What is known of an answer while it is made.
 
     `tokens` is what the answer is charged for so far. `cost_usd` is exact, known after the end.
-    `ignored` are fields of the request that the backend accepted without effect, `transcribed` what
-    of it reached the model as text alone, such as `images=2`; `notes` is what layers have to say of
+    `ignored` are fields of the request that the backend accepted without effect, `estimated` is
+    whether a prompt's size is an estimate, `transcribed` what of it reached the model as text
+    alone, such as `images=2`; `notes` is what layers have to say of
     the answer, in JSON values. `trying_since` is when it was begun to be tried for, by a clock that
     only goes forward, while nothing of it has come. `cached_age` is how many seconds ago it was
     given first, where it was.
@@ -36,6 +37,7 @@ class Receipt:
     cost_usd: str | None = None
     attempts: int = 0
     ignored: tuple[str, ...] = ()
+    estimated: bool = False
     transcribed: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     trying_since: float | None = None

@@ -15,6 +15,7 @@ from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 from renga import caching, conversation, thinking
+from renga.auto.choosing import AUTO, Auto
 from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
 from renga.chat.signing import Signer
@@ -60,8 +61,10 @@ class Gateway:
         layers: Sequence[Layer] = (),
         tries: Tries | None = None,
         watch: Watch | None = None,
+        auto: Auto | None = None,
     ) -> None:
         self._router = router
+        self._auto = auto
         self._ledger = ledger
         self._prices = prices
         self._clock = clock
@@ -82,6 +85,7 @@ class Gateway:
 
         `beside` is asked, when the answer's row closes, what is to be written with it.
         """
+        request = self._chosen(request, caller)
         read = await self._understood(request)
         async with self._reserved(request, caller) as reservation:
             with self._answering(request, caller, reservation, beside) as closing:
@@ -102,6 +106,7 @@ class Gateway:
         There is no answer that layers could look at; they put in what its images and documents
         name.
         """
+        request = self._chosen(request, caller)
         read = await self._understood(request)
         async with self._reserved(request, caller) as reservation:
             with self._answering(request, caller, reservation) as closing:
@@ -109,7 +114,16 @@ class Gateway:
 
     async def count_tokens(self, request: Prompt, caller: Caller) -> TokenCount:
         """Size of the prompt in the tokens of the backend that would serve it."""
+        request = self._chosen(request, caller)
         return await self._ways.count(await self._understood(request), caller)
+
+    def _chosen(self, request: Asked, caller: Caller) -> Asked:
+        """`request` with the tier that is chosen for it, where it leaves that open."""
+        if request.model != AUTO or self._auto is None:
+            return request
+        choice = self._auto.choose(request, caller.workspace)
+        caller.receipt.notes[AUTO] = choice.note()
+        return request.model_copy(update={"model": choice.tier})
 
     async def _understood(self, request: Asked) -> Asked:
         """`_read`, beside the event loop where the request is long."""
@@ -132,7 +146,9 @@ class Gateway:
         """Innermost: asked of the backend that would serve `prompt`."""
         route = self._router.route(prompt)
         _note(caller, route, prompt)
-        return TokenCount(input_tokens=await _counted(route.candidates, prompt))
+        count = TokenCount(input_tokens=await _counted(route.candidates, prompt))
+        caller.receipt.estimated = route.candidates[0].capabilities.counts == "estimated"
+        return count
 
     def _window(self, prompt: Prompt) -> int:
         """Innermost: the window of the backend that would serve `prompt`, in tokens."""
@@ -228,6 +244,8 @@ class Gateway:
         finally:
             tokens = attempt.tokens()
             receipt.charge(tokens, closing.status)
+            if attempt.estimated:
+                receipt.notes["tokens"] = "estimated"
             self._ledger.close_attempt(
                 caller.request_id,
                 attempt.number,
@@ -246,7 +264,7 @@ class Gateway:
             workspace=caller.workspace,
             key_id=caller.key_id,
             tier=route.tier,
-            model_requested=request.model,
+            model_requested=AUTO if AUTO in caller.receipt.notes else request.model,
             model=route.model,
             backend=None,
             service=caller.service,

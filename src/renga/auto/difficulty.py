@@ -1,7 +1,7 @@
 """How likely a small and a large model are right about a text, told from the text alone.
 
 A logistic regression over hashed words, pairs of words and a few measures of the text. What it was
-fitted on, and how well it does, stands in docs/auto.md; the recipe is `training/auto_difficulty.py`.
+fitted on, and how well it does, stands in docs/auto.md; the recipe is `training.auto_difficulty`.
 It knows no tiers and no prices.
 """
 

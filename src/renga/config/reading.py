@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 from renga.config import rules
 from renga.config.tables import (
     TIER_NAMES,
+    AutoConfig,
     BackendConfig,
     BatchesConfig,
     BreakerConfig,
@@ -57,6 +58,7 @@ PLAIN: dict[str, type] = {
     "store": StoreConfig,
     "ledger": LedgerConfig,
     "files": FilesConfig,
+    "auto": AutoConfig,
     "batches": BatchesConfig,
     "retry": RetryConfig,
     "breaker": BreakerConfig,

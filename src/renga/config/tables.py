@@ -288,6 +288,21 @@ class FilesConfig:
 
 
 @dataclass(frozen=True)
+class AutoConfig:
+    """The table [auto]: how `model: "auto"` chooses a tier."""
+
+    worth_usd: float = _setting(
+        0.05, "what a right answer is worth in dollars, against which prices are weighed", least=0
+    )
+    output_tokens: int = _setting(
+        500, "tokens that an answer is taken to have, where it may have more", least=1
+    )
+    remembered: int = _setting(
+        10_000, "conversations whose tier is remembered, so that none is sent to a smaller", least=0
+    )
+
+
+@dataclass(frozen=True)
 class BatchesConfig:
     """The table [batches]: Message Batches."""
 
@@ -351,6 +366,7 @@ class Config:
     store: StoreConfig = StoreConfig()
     ledger: LedgerConfig = LedgerConfig()
     files: FilesConfig = FilesConfig()
+    auto: AutoConfig = AutoConfig()
     batches: BatchesConfig = BatchesConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
@@ -376,6 +392,7 @@ def settings() -> list[tuple[str, str, str, str]]:
         ("ledger", LedgerConfig),
         ("media", MediaConfig),
         ("files", FilesConfig),
+        ("auto", AutoConfig),
         ("batches", BatchesConfig),
         ("limits.default", LimitConfig),
         ("backends.NAME", BackendConfig),
