@@ -209,6 +209,7 @@ def test_each_model_is_what_the_official_types_expect_and_says_who_serves_it() -
             "served_by": "haiku",
             "backends": ["a"],
             "states": {"a": "ready"},
+            "prompt_caching": False,
         }
 
 
