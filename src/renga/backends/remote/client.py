@@ -233,11 +233,13 @@ class Reply:
         """Some more of the body, `by` a time if one is given; b"" at its end."""
         client = self._client
         content = self._response.content
-        now = client.ticks()
-        until = min(self._ends, now + client.patience.first if by is None else by)
         try:
-            async with asyncio.timeout(max(0.0, until - now)):
-                data = await content.readany()
+            data = content.read_nowait()
+            if not data and not content.at_eof():  # what is here already needs no clock
+                now = client.ticks()
+                until = min(self._ends, now + client.patience.first if by is None else by)
+                async with asyncio.timeout(max(0.0, until - now)):
+                    data = await content.readany()
         except TimeoutError as error:
             raise self.fault("slow_trickle" if self._begun else "slow_first_byte") from error
         except (aiohttp.ClientError, OSError) as error:
