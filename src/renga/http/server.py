@@ -25,6 +25,7 @@ from renga.http.app import create_http, make_batches
 from renga.http.auth import check_binding
 from renga.http.batches import make_pools, request_of
 from renga.http.running import Running
+from renga.watching.readings import watch_batches
 
 T = TypeVar("T")
 
@@ -86,7 +87,13 @@ async def working(app: App, batches: Batches) -> AsyncIterator[None]:
     if not (app.config.batches.enabled and app.config.batches.work):
         yield
         return
-    worker = Worker(batches, gateway=app.gateway, understand=request_of, pools=make_pools(app))
+    pools = make_pools(app)
+    watch_batches(
+        app.watch.metrics,
+        running=lambda: sum(len(pool.running) for pool in pools),
+        claimed=lambda: sum(len(pool.ready) for pool in pools),
+    )
+    worker = Worker(batches, gateway=app.gateway, understand=request_of, pools=pools)
     async with worker.working():
         yield
 

@@ -159,3 +159,15 @@ def watch_breakers(metrics: Metrics, standings: Callable[[], Mapping[str, str]])
         ("backend", "state"),
         standings,
     )
+
+
+def watch_batches(
+    metrics: Metrics, *, running: Callable[[], int], claimed: Callable[[], int]
+) -> None:
+    """What this server works on of batches: requests under way, and those it has taken."""
+    metrics.watch(
+        "renga_batch_requests",
+        "Requests of batches that this server has taken, by whether they are under way.",
+        ("state",),
+        lambda: [({"state": "running"}, running()), ({"state": "claimed"}, claimed())],
+    )
