@@ -7,6 +7,7 @@ below get only the parts they need, never the `App`. Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -55,6 +56,8 @@ from renga.watching.traces import Tracer
 from renga.watching.watch import Watch, start_tracer
 
 Clock = Callable[[], float]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class App:
                 config.limits, ledger.store, instance_id=ledger.instance_id, clock=clock
             )
             limits.start()
+            await _warn_of_strangers(config, keys)
             stack.push_async_callback(limits.aclose)
             retention = Retention(ledger.store, config.ledger.retention_days, clock=clock)
             stack.push_async_callback(retention.aclose)
@@ -235,6 +239,25 @@ def _watch_parts(
     )
     writer = ledger.store.writer
     watch_store(metrics, lambda: writer.waiting, lambda: writer.failure is not None)
+
+
+async def _warn_of_strangers(config: Config, keys: Keys) -> None:
+    """Say which limits are of keys and workspaces that are not there; they may come yet."""
+    if not (config.limits.keys or config.limits.workspaces):
+        return
+    made = await keys.list()
+    known = {
+        "keys": {name for key in made for name in (key.name, key.key_id)},
+        "workspaces": {"default", *(key.workspace for key in made)},
+    }
+    named = {"keys": config.limits.keys, "workspaces": config.limits.workspaces}
+    for group, names in named.items():
+        for name in names:
+            if name not in known[group]:
+                _log.warning(
+                    "[limits.%s.%s] limits nobody: no key is of that %s yet",
+                    group, name, "name" if group == "keys" else "workspace",
+                )  # fmt: skip
 
 
 def _pages_of(documents: Documents) -> ReadPages:

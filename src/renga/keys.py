@@ -143,7 +143,7 @@ class Keys:
     ) -> NewKey:
         """Make a key, and its workspace if it is new.
 
-        `scopes` are all but `metrics` and `admin` where none are named; `expires_at` is in Unix seconds.
+        `scopes` are those of `COMMON` where none are named; `expires_at` is in Unix seconds.
 
         Raises:
             SetupError: the name or the workspace is empty, too long or not printable, the workspace
