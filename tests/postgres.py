@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ def _binaries() -> Path:
     assert spec is not None, "pip install renga[dev]"
     assert spec.origin is not None
     return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _spawn(command: Sequence[object], **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, **options)
 
 
 def _other_user() -> dict[str, Any]:
@@ -82,8 +86,9 @@ class Postgres:
         """Initialise its folder."""
         if self._as:
             os.chown(self.folder, self._as["user"], self._as["group"])
-            if subprocess.run([self._bin / "postgres", "--version"], capture_output=True,
-                              check=False, **self._as).returncode:  # fmt: skip
+            probe = _spawn([self._bin / "postgres", "--version"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, **self._as)  # fmt: skip
+            if probe.wait():
                 # The environment lies in a folder that only root may enter.
                 copy = self.folder / "install"
                 shutil.copytree(self._bin.parent, copy)
@@ -96,22 +101,21 @@ class Postgres:
             *("--encoding=UTF8", "--locale=C", "--auth-local=trust"),
             *("--auth-host=scram-sha-256", "--pwfile", password, "--no-sync", "--no-instructions"),
         ]
-        done = subprocess.run(
-            command, capture_output=True, check=False, cwd=self.folder, **self._as
-        )
-        assert done.returncode == 0, done.stderr.decode()
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        made = _spawn(command, cwd=self.folder, **both, **self._as)
+        said, _ = made.communicate()
+        assert made.returncode == 0, said.decode()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         assert self._process is None
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            process = self._process = _spawn(
                 [
                     *(self._bin / "postgres", "-D", self.folder / "data", "-p", str(self.port)),
                     *("-k", self.folder, "-h", "127.0.0.1", *settings),
                 ],
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
@@ -122,7 +126,7 @@ class Postgres:
         deadline = time.monotonic() + 60
         while not self._answers():
             log_text = (self.folder / "log").read_text()
-            assert self._process.poll() is None, log_text
+            assert process.poll() is None, log_text
             assert time.monotonic() < deadline, log_text
             time.sleep(0.02)
 

@@ -8,14 +8,14 @@ import multiprocessing.synchronize
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from renga.ledger import Ledger
 from renga.store import Store, StoreError
@@ -299,18 +299,18 @@ async def test_two_transactions_in_each_others_way_both_get_through(postgres_url
         loop = asyncio.get_running_loop()
         runs: list[int] = []
 
-        def locking(me: int) -> None:
-            def act(connection: object) -> None:
+        def locking(me: int) -> Callable[[Connection], None]:
+            def act(connection: Connection) -> None:
                 runs.append(me)
                 for step in (0, 1):
                     which = workspaces.c.workspace == names[me ^ step]
                     query = select(workspaces).where(which).with_for_update()
-                    connection.execute(query).one()  # type: ignore[attr-defined]
+                    connection.execute(query).one()
                     loop.call_soon_threadsafe(met[me].set)
                     if step == 0:
                         asyncio.run_coroutine_threadsafe(met[1 - me].wait(), loop).result()
 
-            return act  # type: ignore[return-value]
+            return act
 
         stores = (one, other)
         await asyncio.gather(*(stores[n].write(locking(n), alone=False) for n in (0, 1)))
@@ -325,13 +325,12 @@ async def test_a_read_sees_one_state_and_changes_nothing(postgres_url):
             )
         again = await Store.open(postgres_url)
 
-        def act(connection: object) -> tuple[int, int]:
-            count = lambda: len(connection.execute(select(workspaces)).all())  # noqa: E731
-            before = count()
+        def act(connection: Connection) -> tuple[int, int]:
+            before = len(connection.execute(select(workspaces)).all())
             again.writer.call(
                 lambda c: c.execute(insert(workspaces).values(workspace="w", created_us=0))
             ).result(10)
-            return before, count()
+            return before, len(connection.execute(select(workspaces)).all())
 
         assert await store.read(act) == (0, 0)
         await again.aclose()

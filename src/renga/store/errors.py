@@ -157,7 +157,7 @@ def is_fault_of_row(error: Exception) -> bool:
         return isinstance(error, RejectedRow)
     state = getattr(_cause(error), "sqlstate", None)
     if state is not None:
-        return state.startswith(_OF_A_ROW)
+        return str(state).startswith(_OF_A_ROW)
     # Exactly DatabaseError is what the driver raises for a damaged file; its subclasses are finer.
     of_store = isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError
     return not of_store

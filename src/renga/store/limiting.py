@@ -29,7 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from renga.store.schema import answers, instances, keys, limit_buckets, limit_shares
+from renga.store.rows import DAY_US
+from renga.store.schema import answers, instances, keys, limit_buckets, limit_shares, rollups
 from renga.store.store import Store
 
 DOLLARS: Final = "usd_"
@@ -217,7 +218,19 @@ def _spent(connection: Connection, place: Place, instance_id: str | None = None)
     row = connection.execute(
         select(*of).where(c.received_us >= since, c.received_us < end, *which)
     ).one()
-    return min(int(row[0] or 0) * _SPLIT + int(row[1] or 0), LARGEST)
+    spent = int(row[0] or 0) * _SPLIT + int(row[1] or 0)
+    if instance_id is None:
+        spent += _purged(connection, scope, name, since // DAY_US, end // DAY_US)
+    return min(spent, LARGEST)
+
+
+def _purged(connection: Connection, scope: str, name: str, first: int, end: int) -> int:
+    """What answers cost of those days that were removed since."""
+    c = rollups.c
+    of = {"key": c.key_id, "workspace": c.workspace, "tier": c.tier}[scope]
+    query = select(func.sum(c.cost_high), func.sum(c.cost_low))
+    high, low = connection.execute(query.where(of == name, c.day >= first, c.day < end)).one()
+    return int(high or 0) * _SPLIT + int(low or 0)
 
 
 def _end_of(place: Place) -> int:

@@ -90,7 +90,7 @@ class Postgresql:
     def examine(self, engine: Engine) -> None:
         """See Dialect."""
         with engine.connect() as connection:
-            version = engine.dialect.server_version_info or (0,)
+            version = tuple(int(part) for part in engine.dialect.server_version_info or (0,))
             encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
         check_server(self.name, version, str(encoding))
 

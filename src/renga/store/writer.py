@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Insert, Update
 from sqlalchemy.exc import SQLAlchemyError
@@ -85,9 +85,10 @@ class _Job:
 class _CutOff(Exception):
     """The connection broke during the commit; `result` is what counts if it was done."""
 
-    def __init__(self, result: object) -> None:
+    def __init__(self, result: Any, why: Exception) -> None:
         super().__init__()
         self.result = result
+        self.why = why
 
 
 @dataclass(slots=True)
@@ -289,7 +290,7 @@ class Writer:
             outcome = _report(self._commit(group)) if group else None
         except _CutOff as cut:
             self._begin_doubt(cut, partial(self._settle_group, len(group), cut.result))
-            outcome = self._keep(group, cut.__cause__ or cut)
+            outcome = self._keep(group, cut.why)
         except Exception as error:  # noqa: BLE001  whatever it is, the rows are kept
             outcome = self._keep(group, error)
         else:
@@ -331,13 +332,13 @@ class Writer:
             try:
                 transaction.commit()
             except Exception as error:
-                raise _CutOff(result) from error
+                raise _CutOff(result, error) from error
         self._commits.done()
         return result
 
     def _begin_doubt(self, cut: _CutOff, settle: Callable[[bool | None], object]) -> None:
         self._doubt = _Doubt(settle, time.monotonic() + DOUBT_SECONDS)
-        self._fail(explain(cut.__cause__ or cut, self._name))
+        self._fail(explain(cut.why, self._name))
 
     def _resolve(self, *, closing: bool = False) -> bool:
         """Find out whether what is in doubt was committed; False while nobody can say."""
@@ -512,7 +513,7 @@ def _settle_call(future: Future[object], cut: _CutOff, name: str, committed: boo
             )
         )
     else:
-        future.set_exception(explain(cut.__cause__ or cut, name))
+        future.set_exception(explain(cut.why, name))
 
 
 def _settle(future: Future[None], result: None, error: StoreError | None) -> None:
