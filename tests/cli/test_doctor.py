@@ -46,6 +46,7 @@ api_key_env = "BEHIND_KEY"
 kind = "openai"
 urls = ["URL/v1"]
 model = "MODEL"
+api_key_env = "BEHIND_KEY"
 [tiers.haiku]
 backends = ["here", "gone", "behind", "chat"]
 """

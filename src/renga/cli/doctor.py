@@ -149,7 +149,8 @@ def check_variables(config: Config) -> Finding:
     wanted = sorted({name for tier in config.tiers.values() for name in tier.backends})
     check_key_variables(config.backends, wanted, config.source)
     named = [v for name in wanted if (v := config.backends[name].api_key_env)]
-    return Finding("keys of backends", "ok", ", ".join(named) or "none are named")
+    words = ", ".join(dict.fromkeys(named)) or "none are named"
+    return Finding("keys of backends", "ok", words)
 
 
 def check_home(config: Config) -> Finding:
