@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -189,11 +190,11 @@ async def test_whatever_is_changed_by_hand_is_found_and_named(ledger: Ledger):
     assert (await check(ledger.store, CARD)).first == []
     for name, (change, words) in CHANGES.items():
         kept = await ledger.store.write(_saved)
-        await ledger.store.write(lambda connection, change=change: connection.execute(text(change)))
+        await ledger.store.write(partial(_changed, change))
         found = await check(ledger.store, CARD)
         assert any(words in line for line in found.first), (name, found.first)
         assert found.differences >= 1
-        await ledger.store.write(lambda connection, kept=kept: _restored(connection, kept))
+        await ledger.store.write(partial(_restored, kept))
     assert (await check(ledger.store, CARD)).first == []
 
 
@@ -207,7 +208,11 @@ def _saved(connection):
     }
 
 
-def _restored(connection, kept):
+def _changed(change, connection):
+    connection.execute(text(change))
+
+
+def _restored(kept, connection):
     for name in reversed(TABLES):
         if name != "answers":
             connection.execute(text(f"DELETE FROM {name}"))

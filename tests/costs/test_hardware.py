@@ -61,11 +61,11 @@ def test_all_together_pay_for_the_time_in_which_there_was_any(steps: list[tuple[
             for share in running:
                 owed[id(share)] += Fraction(number, len(running))
         elif kind == "begin":
-            share = hardware.begin("gpu")
-            assert share is not None
-            running.append(share)
-            owed[id(share)] = Fraction(0)
-            kept.append(share)
+            begun = hardware.begin("gpu")
+            assert begun is not None
+            running.append(begun)
+            owed[id(begun)] = Fraction(0)
+            kept.append(begun)
         elif running:
             share = running.pop(number % len(running))
             paid[id(share)] = share.end()
