@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from docs import backends, endpoints, faults, fields
 from docs.endpoints import table
 from renga import cli, config, errors, routing
+from renga.backends.openai.quirks import QUIRKS
 from renga.bench import workloads as bench
 from renga.bench.bars import BARS
 from renga.chat.forms import FORMS
@@ -74,6 +75,34 @@ def _toml(default: str) -> str:
     if isinstance(value, tuple):
         return f"`{list(value)}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def quirks() -> str:
+    """Servers of OpenAI's chat API, and in what they differ."""
+    rows = []
+    for name, row in QUIRKS.items():
+        known = [
+            *(f"`owned_by: {owner}`" for owner in row.owner),
+            *([row.host] if row.host else []),
+        ]
+        rows.append(
+            [
+                f"`{name}`",
+                row.about,
+                ", ".join(known),
+                {"template": "template", "effort": "`reasoning_effort`", "none": ""}.get(
+                    row.thinking, "`reasoning`"
+                ),
+                "told" if row.stop == "told" else "found here",
+                ", ".join(sorted(row.forms)),
+                "each piece" if row.progress else "at the end",
+                "estimated" if row.count == "estimate" else "exact",
+                "yes" if row.prefill else "",
+                f"{row.window:,}",
+            ]
+        )
+    head = "`quirks`|server|known by|thinking|stop sequences|forms|tokens told|prompts counted"
+    return table((*head.split("|"), "goes on from a begun answer", "window if unknown"), rows)
 
 
 def environment() -> str:
@@ -283,6 +312,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "capabilities": backends.capabilities,
     **{f"endpoint-{endpoints.slug(o)}": partial(endpoints.page, o) for o in OPERATIONS},
     "betas": betas,
+    "quirks": quirks,
     "settings": settings,
     "environment": environment,
     "built-in": built_in,

@@ -79,7 +79,7 @@ class Matrix:
 
     def back(self, error: Floats) -> tuple[Floats, Floats]:
         """What an error of each text says of each weight."""
-        words = np.bincount(self.column, error[self.row] * self.value, BUCKETS)
+        words = np.bincount(self.column, error[self.row] * self.value, BUCKETS).astype(np.float64)
         return words, error @ self.measures
 
 

@@ -72,8 +72,8 @@ def numbered(data: st.DataObject, wanted: Calls) -> Iterator[list[CallPiece]]:
         written = json.dumps(values, ensure_ascii=data.draw(st.booleans()))
         first, *rest = cuts(data, written)
         pieces = [piece(n * step, id, name, first)]
-        more = (id, name) if again else (None, None)
-        pieces += [piece(n * step, *more, text or None) for text in rest]
+        id_again, name_again = (id, name) if again else (None, None)
+        pieces += [piece(n * step, id_again, name_again, text or None) for text in rest]
         yield pieces
 
 

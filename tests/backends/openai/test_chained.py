@@ -142,9 +142,11 @@ async def test_the_openai_client_gets_the_same_completion_near_and_far(chain: Ch
             (call,) = message.tool_calls or []
             function_called = call.model_dump()["function"]
             arguments = json.loads(function_called["arguments"])
-            found.append((message.content, arguments, whole.choices[0].finish_reason))
-            assert whole.usage is not None
-            found[-1] += (whole.usage.prompt_tokens, whole.usage.completion_tokens)
+            usage = whole.usage
+            assert usage is not None
+            counted = (usage.prompt_tokens, usage.completion_tokens)
+            reason = whole.choices[0].finish_reason
+            found.append((message.content, arguments, reason, counted))
     assert found[0] == found[1]
     assert found[0][1] == {"a": 17, "b": 25}
 
