@@ -152,6 +152,7 @@ FOREIGN_IN = (
     "renga.backends.openai",
     "renga.bench.peers.completions",
     "renga.bench.upstream",
+    "renga.watching.watch",  # OpenTelemetry has taken one of them for an attribute
 )
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "manager", "handler", "common", "misc"}

@@ -141,7 +141,7 @@ class Capabilities:
         """Fields of `request` that this backend accepts without effect."""
         caches = self.prompt_caching and not isinstance(request, ScoreRequest)
         config = request.output_config
-        without = {
+        without: dict[str, bool] = {
             "cache_control": not caches and is_marked(request),
             # An effort is worth thinking, and nothing else.
             "output_config.effort": config is not None

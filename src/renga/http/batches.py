@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -139,7 +139,13 @@ class BatchEndpoints:
     """
 
     def __init__(
-        self, *, batches: Batches, app: App, auth: Auth, account: Account, prices: dict[str, Price]
+        self,
+        *,
+        batches: Batches,
+        app: App,
+        auth: Auth,
+        account: Account,
+        prices: Mapping[str, Price],
     ) -> None:
         self._batches = batches
         self._config = app.config
