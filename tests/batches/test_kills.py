@@ -64,7 +64,8 @@ def ended(server: Served, batch_id: str) -> Any:
 
 
 def results(server: Served, batch_id: str) -> dict[str, Any]:
-    lines = list(client_of(server).messages.batches.results(batch_id))
+    with client_of(server) as client:  # which is not to be collected before the last line
+        lines = list(client.messages.batches.results(batch_id))
     found = {line.custom_id: line.result.to_dict() for line in lines}
     assert len(found) == len(lines), "a custom_id has two results"
     return found
