@@ -17,6 +17,7 @@ from renga.errors import RengaError
 from renga.events import Event
 from renga.ids import make_ids
 from renga.types import MessagesRequest
+from renga.watching.traces import NO_TRACE, Trace
 
 TOOL = {
     "name": "get_weather",
@@ -102,6 +103,7 @@ class Replay:
         headers: Mapping[str, str] | None = None,
         affinity: Callable[[], Heads] | None = None,
         deadline: float | None = None,
+        trace: Trace = NO_TRACE,
     ) -> AsyncIterator[ReplayedReply]:
         self.asked.append((path, json.loads(body)))
         found = self.looked_up.get(path)
