@@ -107,7 +107,7 @@ class Postgres:
         assert made.returncode == 0, said.decode()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers. From the main thread: it ends with its starter."""
         assert self._process is None
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         with (self.folder / "log").open("ab") as log:
@@ -145,7 +145,7 @@ class Postgres:
             self._process = None
 
     def restart(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop and start: every connection is cut, and what was committed is there."""
+        """Stop and start: every connection is cut, and what was committed is there. See `start`."""
         self.stop(how)
         self.start()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -240,7 +241,7 @@ async def test_whatever_breaks_two_servers_keep_one_ledger_and_one_limit(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(10, 22))
+@pytest.mark.parametrize("seed", range(10, 14))
 async def test_long_traffic_adds_up_while_the_database_is_restarted(
     postgres: Postgres, postgres_url: str, tmp_path: Path, seed: int
 ) -> None:
@@ -249,7 +250,9 @@ async def test_long_traffic_adds_up_while_the_database_is_restarted(
     async def disturb() -> None:
         for _ in range(3):
             await asyncio.sleep(rng.uniform(0.3, 2.0))
-            await asyncio.to_thread(postgres.restart)
+            await asyncio.to_thread(postgres.stop, signal.SIGINT)
+            await asyncio.sleep(rng.uniform(0.0, 0.5))
+            postgres.start()
 
     ended, servers, took = await run(postgres_url, tmp_path, seed, 1_500, disturb)
     check_ledger(postgres_url, ended, servers)
