@@ -71,10 +71,16 @@ class RengaError(Exception):
         return {"type": "error", "error": error, "request_id": request_id}
 
     def headers(self) -> dict[str, str]:
-        """`retry-after` in whole seconds, rounded up so that nobody comes too early."""
-        if self.retry_after is None:
-            return {}
-        return {"retry-after": str(max(1, math.ceil(self.retry_after)))}
+        """Whether to send it again, and when, as the official SDKs read it.
+
+        `retry-after` is in whole seconds, rounded up so that nobody comes too early. Without a word
+        clients send most errors of ours again; where that is of no use they are told so.
+        """
+        if self.retry_after is not None:
+            seconds = max(1, math.ceil(self.retry_after))
+            return {"retry-after": str(seconds), "x-should-retry": "true"}
+        pointless = self.status >= 500 and self.cause is not None and not self.again
+        return {"x-should-retry": "false"} if pointless else {}
 
 
 class InvalidRequest(RengaError):

@@ -151,3 +151,20 @@ def events_of(response: httpx.Response) -> list[dict[str, Any]]:
 def said(events: list[dict[str, Any]]) -> str:
     deltas = (one["delta"] for one in events if one["type"] == "content_block_delta")
     return "".join(delta["text"] for delta in deltas)
+
+
+@pytest.mark.parametrize("most", [50, 5_000])
+async def test_a_long_answer_is_streamed_to_us_also_where_nobody_waits_for_its_parts(
+    tmp_path: Path, most: int
+) -> None:
+    async with AsyncExitStack() as stack:
+        broken = await stack.enter_async_context(faulty())
+        tiers = {t: TierConfig(name=t, backends=(kind,)) for t, kind in KINDS.items()}
+        backends = {kind: backend(kind, kind, broken, PATIENCE) for kind in KINDS.values()}
+        app = await App.start(Config(home=tmp_path, backends=backends, tiers=tiers))
+        stack.push_async_callback(app.aclose)
+        served = await open_served(stack, app)
+        for tier in KINDS:
+            response = await served.post(asking(model=tier, max_tokens=most))
+            assert text_of(response, streamed=False) == TEXT
+        assert [bool(one.body.get("stream")) for one in broken.served] == [most > 4_096] * 2

@@ -32,16 +32,8 @@ def request_id_of(request: Request) -> str:
 
 
 def error_response(error: RengaError, request_id: str) -> Response:
-    """`error` in the envelope, with `retry-after` where a retry may succeed.
-
-    Where a retry is of no use clients are told so: they would send most errors of ours again.
-    """
-    headers = error.headers()
-    if error.retry_after is not None:
-        headers["x-should-retry"] = "true"
-    elif error.status >= 500 and error.cause is not None and not error.again:
-        headers["x-should-retry"] = "false"
-    return JSONResponse(error.envelope(request_id), error.status, headers)
+    """`error` in the envelope, with `retry-after` where a retry may succeed."""
+    return JSONResponse(error.envelope(request_id), error.status, error.headers())
 
 
 def unexpected() -> ApiError:

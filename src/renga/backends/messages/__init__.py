@@ -40,6 +40,10 @@ Asked = TypeVar("Asked", bound=Prompt)
 
 _log = logging.getLogger(__name__)
 
+# Longer answers are streamed also where nobody waits for their parts: a server that is silent for
+# as long as one takes would be given up.
+WHOLE_TOKENS: Final = 4_096
+
 
 class MessagesBackend:
     """See the module. `upstream` is what tests put in the place of the configured servers."""
@@ -101,12 +105,15 @@ class MessagesBackend:
             return count
 
     async def stream(self, request: MessagesRequest, attempt: Attempt) -> AsyncIterator[Event]:
-        """The answer. It is streamed where the caller's is: otherwise nobody waits for its parts.
+        """The answer. It is streamed where the caller's is, and where it may be long.
 
-        What is cut before its count came is metered by what was said of it.
+        A short one is asked for whole where nobody waits for its parts. What is cut before its
+        count came is metered by what was said of it.
         """
         if not self._known and self._upstream.health().ready:
             await self._learn()
+        if not request.stream and request.max_tokens > WHOLE_TOKENS:
+            request = request.model_copy(update={"stream": True})
         answer = Answer(self.name, attempt)
         async with self._upstream.post(
             self._path("/v1/messages"),

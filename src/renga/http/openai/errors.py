@@ -52,8 +52,6 @@ def body_of(error: RengaError) -> dict[str, Any]:
 def envelope(error: RengaError, request_id: str) -> Response:
     """`error` as a response to one of their clients."""
     headers = error.headers() | {"x-request-id": request_id}
-    if error.retry_after is not None:
-        headers["x-should-retry"] = "true"
     return JSONResponse(body_of(error), status_of(type(error)), headers)
 
 
