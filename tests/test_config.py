@@ -254,6 +254,46 @@ def test_what_a_variable_holds_is_no_part_of_the_complaint(tmp_path: Path) -> No
     assert "secret" not in caught.value.message + caught.value.hint
 
 
+def test_limits_are_read_a_key_s_own_over_the_default(tmp_path: Path) -> None:
+    text = """
+[limits.default]
+requests_per_minute = 600
+usd_per_month = 500
+[limits.keys.alice]
+requests_per_minute = 5
+concurrent = 3
+[limits.workspaces.team]
+usd_per_day = 0.5
+"""
+    limits = load_config(write(tmp_path, text), env={}).limits
+    assert limits.default.requests_per_minute == 600
+    assert limits.default.concurrent is None
+    alice = limits.keys["alice"]
+    assert (alice.requests_per_minute, alice.concurrent, alice.usd_per_month) == (5, 3, 500.0)
+    assert limits.workspaces["team"].usd_per_day == 0.5
+    assert limits.workspaces["team"].requests_per_minute is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[limits]\nrequests_per_minute = 5", "limits.requests_per_minute stands in no table"),
+        ("[limits.default]\nrequests_per_minute = -1", "requests_per_minute = -1; accepted: 1 to"),
+        ("[limits.default]\nusd_per_day = -0.5", "usd_per_day = -0.5; accepted: 0 to"),
+        ("[limits.default]\nusd_per_day = nan", "usd_per_day = nan; accepted: 0 to"),
+        ("[limits.default]\nconcurrent = 1.5", "concurrent = 1.5; accepted: a whole number"),
+        ("[limits.default]\nrequest_per_minute = 5", "unknown key 'request_per_minute'"),
+        ("[limits.tiers.haikku]\nconcurrent = 5", "limits.tiers: unknown key 'haikku'"),
+        ("[limits.defualt]\nconcurrent = 5", "limits: unknown key 'defualt'"),
+        ("[limits.keys]\nalice = 5", "limits.keys.alice = 5; accepted: a table"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SetupError) as refused:
+        load_config(write(tmp_path, text), env={})
+    assert message in refused.value.message
+
+
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(SetupError, match=r"cannot read the configuration nowhere\.toml"):
         load_config(Path("nowhere.toml"), env={})

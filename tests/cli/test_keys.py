@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import RunRenga, StartServer, scripted
 
@@ -17,6 +20,59 @@ def test_a_key_is_made_listed_and_disabled(renga: RunRenga):
     assert listed.split()[1:3] == ["alice", "support"]
     renga("keys", "disable", key_id, config=scripted())
     assert "disabled" in renga("keys", "list", config=scripted()).stdout
+
+
+def test_a_key_has_a_name_scopes_and_an_end(renga: RunRenga):
+    made = renga(
+        "keys", "create", "--name", "ci", "--workspace", "build", "--scopes", "messages,usage",
+        "--expires", "90d", "--json", config=scripted(),
+    )  # fmt: skip
+    key = json.loads(made.stdout)
+    assert key["key"].startswith(key["hint"])
+    assert (key["name"], key["workspace"]) == ("ci", "build")
+    assert (key["scopes"], key["status"]) == (["messages", "usage"], "active")
+    listed = json.loads(renga("keys", "list", "--json", config=scripted()).stdout)
+    assert [k["expires_at"] for k in listed] == [key["expires_at"]]
+    assert "key" not in listed[0]
+    renga("keys", "disable", key["id"], config=scripted())
+    renga("keys", "enable", key["id"], config=scripted())
+    renga("keys", "rename", key["id"], "builds", config=scripted())
+    again = json.loads(renga("keys", "list", "--json", config=scripted()).stdout)
+    assert [(k["name"], k["status"]) for k in again] == [("builds", "active")]
+
+
+def test_workspaces_are_made_listed_shown_and_archived(renga: RunRenga):
+    made = renga("workspaces", "create", "team", config=scripted()).stdout
+    renga("keys", "create", "alice", "--workspace", "team", config=scripted())
+    listed = json.loads(renga("workspaces", "list", "--json", config=scripted()).stdout)
+    assert [w["name"] for w in listed] == ["default", "team"]
+    assert made.split()[0] == listed[1]["id"]
+    shown = json.loads(renga("workspaces", "show", "team", "--json", config=scripted()).stdout)
+    assert [key["name"] for key in shown["keys"]] == ["alice"]
+    assert "team" in renga("workspaces", "list", config=scripted()).stdout
+    renga("workspaces", "archive", listed[1]["id"], config=scripted())
+    refused = renga("keys", "create", "bob", "--workspace", "team", config=scripted())
+    assert (refused.returncode, "'team' is archived" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["keys", "create"], "a key has one name"),
+        (["keys", "create", "a", "--scopes", "mesages"], "did you mean 'messages'?"),
+        (["keys", "create", "a", "--expires", "soon"], "--expires soon: not a time"),
+        (["keys", "create", "a", "--expires", "1999-01-01"], "expires_at: that is not a time"),
+        (["keys", "enable", "key_1"], "there is no key 'key_1'"),
+        (["workspaces", "create", "default"], "there is a workspace 'default' already"),
+        (["workspaces", "archive", "default"], "cannot be archived"),
+        (["workspaces", "show", "none"], "there is no workspace 'none'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_a_hint(renga: RunRenga, words: list[str], says: str):
+    refused = renga(*words, config=scripted())
+    assert refused.returncode == 2
+    assert says in refused.stderr
+    assert len(refused.stderr.splitlines()) <= 2
 
 
 def test_a_newer_key_for_signatures_stands_beside_the_older(renga: RunRenga, tmp_path: Path):

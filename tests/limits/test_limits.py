@@ -246,3 +246,38 @@ async def test_without_limits_nothing_is_reserved_or_told(start):
     assert server.limits.standings(Caller("team", "r", "key_1")) == {}
     rows = await server.ledger.store.read(lambda c: c.execute(select(limit_shares)).all())
     assert rows == []
+
+
+async def test_no_request_waits_in_vain_where_there_is_plenty_however_many_come(start):
+    server = await start(
+        requests_per_minute=1_000_000,
+        input_tokens_per_minute=900_000_000,
+        output_tokens_per_minute=900_000_000,
+        concurrent=1_000,
+        usd_per_month=1_000_000,
+    )
+
+    async def client() -> list[bool]:
+        return [await server.admits() for _ in range(60)]
+
+    found = await asyncio.gather(*(client() for _ in range(64)))
+    assert all(all(admitted) for admitted in found)
+
+
+async def test_what_was_taken_for_one_who_left_goes_back(start):
+    server = await start(concurrent=1)
+    async with server.reserved():
+        waits = asyncio.create_task(server.admits())
+        await asyncio.sleep(0)
+    for _ in range(5):
+        asking = asyncio.create_task(server.admits())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    await asyncio.gather(waits, return_exceptions=True)
+    for _ in range(100):
+        if await server.admits():
+            break
+        await asyncio.sleep(0.02)
+    else:
+        pytest.fail("the one slot never came back")

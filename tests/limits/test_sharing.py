@@ -78,7 +78,7 @@ class Sharing(RuleBasedStateMachine):
             f"inst_{self.count}", {p: Allowance(p, most, "default") for p, most in MOST.items()}
         )
         with self.engine.begin() as connection:
-            values = {"started_us": self.now_us, "renewed_us": self.now_us}
+            values: dict[str, object] = {"started_us": self.now_us, "renewed_us": self.now_us}
             values |= {"instance_id": made.name, "expires_us": self.now_us + LEASE_US}
             connection.execute(insert(instances).values(**values))
         self.alive.append(made)
