@@ -135,7 +135,7 @@ class Held(ScriptedBackend):
         return Health(self._state, "as told")
 
 
-def routed(router: Router, **more: object) -> list[tuple[str, str]]:
+def routed(router: Router, **more: Any) -> list[tuple[str, str]]:
     route = router.route(ask(**more))
     return [
         (backend.name, tier) for backend, tier in zip(route.candidates, route.tiers, strict=True)
