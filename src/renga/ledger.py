@@ -26,6 +26,7 @@ from renga.store import RejectedRow, Store, StoreError, storable
 from renga.store import rows as sql
 from renga.store.records import AnswerRow, AttemptRow, Total, read_answers, read_total
 from renga.store.rows import Grouping, Rank, Selection
+from renga.store.sums import Period, add_up
 from renga.store.writer import GROUP_SECONDS, RETRY_SECONDS, Operation
 
 __all__ = [
@@ -472,7 +473,7 @@ class Ledger:
     ) -> list[Total]:
         """Sums per tier, workspace or day, over answers received in [since, until).
 
-        The costs add up to the rows' costs exactly.
+        The costs add up to the rows' costs exactly; what was purged is in them, by whole days.
 
         Raises:
             ValueError: `by` is none of the three.
@@ -480,13 +481,11 @@ class Ledger:
         if by not in get_args(Grouping):
             raise ValueError(f"by: {by!r}; accepted: {', '.join(get_args(Grouping))}")
         await self._catch_up()
-        selection = Selection(
-            workspace=workspace,
-            since_us=None if since is None else _us(since),
-            until_us=None if until is None else _us(until),
+        period = Period(
+            None if since is None else _us(since), None if until is None else _us(until), workspace
         )
-        found = await self.store.read(lambda connection: sql.add_up(connection, by, selection))
-        return [read_total(by, row) for row in found]
+        found = await self.store.read(lambda connection: add_up(connection, (by,), period))
+        return [read_total(by, group[0], found[group]) for group in sorted(found)]
 
 
 def _us(seconds: float) -> int:

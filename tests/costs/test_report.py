@@ -17,7 +17,7 @@ from renga.costs.files import write_parquet, write_plot
 from renga.costs.report import COUNTS, MONEY, Report, dimensions, period, report
 from renga.errors import SetupError
 from renga.keys import Keys
-from renga.ledger import Ledger
+from renga.ledger import Grouping, Ledger
 from renga.prices import PICO, Tokens, dollars
 from renga.retention import remove
 from renga.store.sums import Period
@@ -61,11 +61,14 @@ async def test_every_combination_adds_up_to_what_was_put_in_also_when_half_is_pu
     combinations = [("tier",), ("service",), ("tier", "workspace", "service"), ("key", "status")]
     for by in combinations:
         agrees(await report(ledger.store, dimensions(",".join(by)), Period()), told, *by)
+    groupings: tuple[Grouping, ...] = ("tier", "workspace", "day")
+    totals = [await ledger.totals(grouping) for grouping in groupings]
     before = [await report(ledger.store, dimensions(",".join(by)), Period()) for by in combinations]
     removed = await remove(ledger.store, int(NOW // DAY + 2) * DAY * 10**6)
     assert 0 < removed < len(told.rows)
     after = [await report(ledger.store, dimensions(",".join(by)), Period()) for by in combinations]
     assert after == before
+    assert [await ledger.totals(grouping) for grouping in groupings] == totals
 
 
 async def test_days_are_dates_and_can_be_chosen(ledger: Ledger, clock: Clock):

@@ -27,6 +27,7 @@ TOKENS: Final = (
 COUNTS: Final = ("answers", "attempts", "unpriced", *(f"{name}_tokens" for name in TOKENS))
 MONEY: Final = ("cost_usd", "own_cost_usd", "saved_by_cache_usd", "saved_by_batch_usd")
 
+_DAY_US: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -152,4 +153,8 @@ def period(since: str | None, until: str | None, workspace: str | None) -> Perio
     first, last = day_of("--since", since), day_of("--until", until)
     if first is not None and last is not None and first > last:
         raise SetupError(f"--since {since} is behind --until {until}; both days are counted")
-    return Period(first, None if last is None else last + 1, workspace)
+    return Period(
+        None if first is None else first * _DAY_US,
+        None if last is None else (last + 1) * _DAY_US,
+        workspace,
+    )

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row
@@ -17,7 +16,7 @@ from sqlalchemy import Connection, Row
 from renga.prices import Price, Tokens, dollars
 from renga.store import rows as sql
 from renga.store.rows import Grouping
-from renga.store.schema import TOKENS
+from renga.store.sums import Sums
 
 _US: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -179,20 +178,14 @@ def _attempt_row(row: Row[Any]) -> AttemptRow:
     )
 
 
-def _whole(sum_: int | Decimal | None) -> int | None:
-    """A sum of integers, which is a decimal number in PostgreSQL."""
-    return None if sum_ is None else int(sum_)
-
-
-def read_total(by: Grouping, row: Row[Any]) -> Total:
-    """The sums of one group."""
-    name = str(row.name)
+def read_total(by: Grouping, name: str | int, sums: Sums) -> Total:
+    """The sums of one group; a day is told in days since 1970."""
     if by == "day":
-        name = (_EPOCH + timedelta(days=int(row.name))).date().isoformat()
+        name = (_EPOCH + timedelta(days=int(name))).date().isoformat()
     return Total(
-        name=name,
-        answers=row.answers,
-        unpriced=row.unpriced,
-        tokens={c: _whole(getattr(row, f"{c}_tokens")) for c in TOKENS},
-        cost_pico=sql.join_cost(row.cost_high, row.cost_low),
+        name=str(name),
+        answers=sums.answers,
+        unpriced=sums.unpriced,
+        tokens=sums.tokens,
+        cost_pico=sums.cost,
     )

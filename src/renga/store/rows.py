@@ -21,7 +21,6 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
-    func,
     insert,
     or_,
     select,
@@ -29,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from renga.store.schema import TOKENS, answers, attempts, instances
+from renga.store.schema import answers, attempts, instances
 from renga.store.writer import Operation
 
 DAY_US: Final = 86_400_000_000
@@ -182,14 +181,10 @@ def _interrupt(
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which answers a listing or a total is about; None leaves a side open. Times in
-    microseconds.
-    """
+    """Which answers a listing is about; None is any."""
 
     workspace: str | None = None
     status: str | None = None
-    since_us: int | None = None
-    until_us: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The WHERE of it."""
@@ -199,10 +194,6 @@ class Selection:
             given.append(c.workspace == self.workspace)
         if self.status is not None:
             given.append(c.status == self.status)
-        if self.since_us is not None:
-            given.append(c.received_us >= self.since_us)
-        if self.until_us is not None:
-            given.append(c.received_us < self.until_us)
         return given
 
 
@@ -246,25 +237,6 @@ def list_answers(
 Grouping = Literal["tier", "workspace", "day"]
 
 
-def add_up(connection: Connection, by: Grouping, selection: Selection) -> list[Row[Any]]:
-    """Counts, token sums and exact cost (`cost_high`, `cost_low`, see `join_cost`) per group."""
-    group: ColumnElement[Any] = answers.c.received_us // DAY_US if by == "day" else answers.c[by]
-    query = (
-        select(
-            group.label("name"),
-            func.count().label("answers"),
-            (func.count() - func.count(answers.c.cost_pico)).label("unpriced"),
-            func.sum(answers.c.cost_pico // SPLIT).label("cost_high"),
-            func.sum(answers.c.cost_pico % SPLIT).label("cost_low"),
-            *(func.sum(answers.c[f"{c}_tokens"]).label(f"{c}_tokens") for c in TOKENS),
-        )
-        .where(*selection.conditions())
-        .group_by(group)
-        .order_by(group)
-    )
-    return list(connection.execute(query))
-
-
 def join_cost(high: int | None, low: int | None) -> int:
-    """The sum that `add_up` returned in two halves."""
+    """A sum of money that was made in two halves."""
     return int(high or 0) * SPLIT + int(low or 0)

@@ -88,20 +88,23 @@ def _plus(one: int | None, other: Any) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Which answers: received on `since_day` or later, before `until_day` (days since 1970)."""
+    """Which answers: received at `since_us` or later, before `until_us` (us since 1970).
 
-    since_day: int | None = None
-    until_day: int | None = None
+    Of what was purged whole days are known: one counts where all of it is in the period.
+    """
+
+    since_us: int | None = None
+    until_us: int | None = None
     workspace: str | None = None
 
     def of_rows(self) -> list[ColumnElement[bool]]:
         """As conditions on answers."""
         c = answers.c
         found: list[ColumnElement[bool]] = []
-        if self.since_day is not None:
-            found.append(c.received_us >= self.since_day * DAY_US)
-        if self.until_day is not None:
-            found.append(c.received_us < self.until_day * DAY_US)
+        if self.since_us is not None:
+            found.append(c.received_us >= self.since_us)
+        if self.until_us is not None:
+            found.append(c.received_us < self.until_us)
         if self.workspace is not None:
             found.append(c.workspace == self.workspace)
         return found
@@ -110,10 +113,10 @@ class Period:
         """The same of what was purged."""
         c = rollups.c
         found: list[ColumnElement[bool]] = []
-        if self.since_day is not None:
-            found.append(c.day >= self.since_day)
-        if self.until_day is not None:
-            found.append(c.day < self.until_day)
+        if self.since_us is not None:
+            found.append(c.day >= -(-self.since_us // DAY_US))
+        if self.until_us is not None:
+            found.append(c.day < self.until_us // DAY_US)
         if self.workspace is not None:
             found.append(c.workspace == self.workspace)
         return found
