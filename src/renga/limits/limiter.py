@@ -97,7 +97,7 @@ class Limits:
         self._expected: dict[str, Expected] = {}
         self._held: dict[tuple[str | None, str, str, str], _Held] = {}
         self._dirty: list[Allowance] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[tuple[Sequence[tuple[Allowance, int]], asyncio.Future[bool]]] = []
         self._wake, self._urgent = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.refusals: Counter[tuple[str, str]] = Counter()
@@ -113,7 +113,7 @@ class Limits:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        for future in self._waiting:
+        for _, future in self._waiting:
             future.cancel()
         if not self._allowances:
             return
@@ -236,11 +236,10 @@ class Limits:
                 if allowance.credit < need:
                     allowance.needs.append(need)
                     self._mark(allowance)
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
+            future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            self._waiting.append((needs, future))
             self._urgent.set()
-            await future
-            if self.take(needs):
+            if await _taken(future, self, needs):
                 return
         raise RateLimited("too many requests came at the same time", retry_after=1.0)
 
@@ -287,15 +286,17 @@ class Limits:
         except Exception as error:  # noqa: BLE001  it belongs to those who wait; the task goes on
             if not isinstance(error, StoreError):
                 _log.exception("limits could not be exchanged")
-            for future in waiting:
+            for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)
             return
         finally:
             self._sweep_dirty()
-        for future in waiting:
+        # Taken here, in the order in which they came: requests that come meanwhile have no wait,
+        # and would take before those that were asked for could.
+        for needs, future in waiting:
             if not future.done():
-                future.set_result(None)
+                future.set_result(self.take(needs))
 
     async def _exchange(self, orders: Mapping[Place, Order]) -> None:
         outcomes: dict[Place, Outcome] = {}
@@ -335,6 +336,20 @@ class Limits:
         for place in idle:
             del self._allowances[place]
         self._held.clear()
+
+
+async def _taken(
+    future: asyncio.Future[bool], limits: Limits, needs: Sequence[tuple[Allowance, int]]
+) -> bool:
+    """What an exchange did for who waits; what it took for one who left goes back."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        ended = future.done() and not future.cancelled() and future.exception() is None
+        if ended and future.result():
+            for allowance, taken in needs:
+                limits.settle(allowance, taken, 0)
+        raise
 
 
 class Unlimited:
