@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         if not end:
             return b""
         if not head.startswith(b"HTTP/1.1 200"):
-            self._fail(f"the server refused: {(head + end + body).decode()[:500]}")
+            self._fail(f"the server refused: {(head + end + body).decode()[-700:]}")
         size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
         self._left = int(size) if size else -2
         return body

@@ -183,18 +183,12 @@ def measure(plan: Plan, told: Callable[[str], None], clock: Callable[[], float])
                 for pid in peer.pids:
                     os.sched_setaffinity(pid, {cores[0]})
             share = run(_rounds(stub, ours, others, plan, told))
+            gateways = [stub, ours, *others]
+            measured = lines(gateways), bars(stub, ours, others)  # while their processes are there
     finally:
         os.sched_setaffinity(0, set(cores))
-    gateways = [stub, ours, *others]
-    return Report(
-        len(cores),
-        load,
-        plan.rounds,
-        share,
-        [g.name for g in gateways],
-        lines(gateways),
-        bars(stub, ours, others),
-    )
+    names = [gateway.name for gateway in gateways]
+    return Report(len(cores), load, plan.rounds, share, names, *measured)
 
 
 @contextmanager
