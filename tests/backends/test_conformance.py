@@ -212,7 +212,7 @@ def as_the_sdk_builds_it(events: list[Event]) -> dict[str, Any]:
 
 
 async def test_every_module_is_in_the_table_and_every_row_has_a_module() -> None:
-    shared = {"base", "chosen", "remote", "telling"}
+    shared = {"base", "chosen", "remote", "steps", "telling"}
     modules = {m.name for m in pkgutil.iter_modules(renga.backends.__path__)} - shared
     assert {target.split(":")[0].rpartition(".")[2] for target in BACKENDS.values()} == modules
     assert set(BACKENDS) == set(KINDS) - {"auto"} == set(KIND_CONFIGS)
