@@ -32,7 +32,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "neither end": (frames(delta(content="Hi"), done=False), "missing_stop", "without saying why"),
     "given up": (frames(delta("abort", content="Hi")), "missing_stop", "'abort'"),
     "no JSON": (b"data: {not json\n\n", "malformed_json", "cannot be read"),
-    "cut JSON": (frames(delta(content="Hi"))[:40] + b"\n\n", "malformed_sse", "cannot be read"),
+    "cut JSON": (frames(delta(content="Hi"))[:40] + b"\n\n", "malformed_json", "cannot be read"),
     "a cut event": (frames(delta(content="Hi"))[:40], "empty_stream", "nothing"),
     "not a chunk": (frames([1, 2]), "malformed_sse", "cannot be read"),
     "text of a number": (frames(delta(content=3)), "malformed_sse", "cannot be read"),
