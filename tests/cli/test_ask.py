@@ -9,7 +9,10 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import RunRenga, StartServer, scripted, write_config
 
@@ -134,3 +137,32 @@ def test_a_reader_that_leaves_ends_it_without_a_trace(tmp_path: Path):
     asking.stderr.close()
     assert (asking.wait(20), errors) == (141, "")
     assert row()[0] == "cancelled"
+
+
+def test_old_answers_are_removed_and_totals_still_count_them(renga: RunRenga, tmp_path: Path):
+    assert renga("ask", "hello there", config=ECHO).returncode == 0
+    before = renga("ledger", "totals", config=ECHO).stdout
+    # As if it had been asked a year ago: nobody can wait that long.
+    with closing(sqlite3.connect(tmp_path / "home" / "renga.db")) as database:
+        database.execute("UPDATE answers SET received_us = received_us - 31536000000000")
+        database.commit()
+    today = datetime.now(UTC).date().isoformat()
+    asked = renga("ledger", "purge", "--before", today, "--dry-run", config=ECHO)
+    assert asked.stdout.startswith("1 answers of ")
+    assert "would be removed; they cost $" in asked.stdout
+    assert renga("ledger", "purge", "--before", today, config=ECHO).stdout == (
+        "1 answers were removed\n"
+    )
+    assert renga("ledger", "totals", config=ECHO).stdout == before
+    assert renga("ledger", "purge", "--before", today, config=ECHO).stdout == (
+        "nothing is that old\n"
+    )
+
+
+@pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "2999-01-01"])
+def test_a_day_that_is_none_removes_nothing(renga: RunRenga, day: str):
+    done = renga("ledger", "purge", "--before", day, config=ECHO)
+    assert done.returncode == 2
+    assert f"--before {day!r}" in done.stderr
+    assert "accepted: " in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, insert, select, update
 
 from renga.store import Operation, Store, StoreError
+from renga.store.database import open_database
 from renga.store.schema import workspaces, writers
 from renga.store.sqlite import sqlite_url
+from renga.store.writer import Writer
 from tests.postgres import Postgres
 from tests.store.cutting import Cutter, Fate, cutting
 
@@ -109,25 +111,24 @@ async def called(store: Store, name: str) -> int | None:
         return None
 
 
-async def test_who_waits_for_a_commit_of_which_nobody_knows_is_told_so(
-    cut_url, cutter, monkeypatch
-):
-    monkeypatch.setattr("renga.store.writer.DOUBT_SECONDS", 0.1)
-    store = await Store.open(cut_url, retry_seconds=0.01)
-    store.writer.put(add("w"))
-    await store.flush()
+def test_who_waits_for_a_commit_of_which_nobody_knows_is_told_so(cut_url, cutter):
+    database = open_database(cut_url)
+    writer = Writer(database, retry_seconds=0.01, doubt_seconds=0.1)
+    writer.put(add("w"))
+    writer.flush().result(10)
     cutter.next("gone")
     with pytest.raises(StoreError, match="whether it was done is not known"):
-        await store.write(lambda connection: count_up(connection, "w"))
+        writer.call(lambda connection: count_up(connection, "w")).result(10)
     with pytest.raises(StoreError, match="cannot be reached"):
-        store.writer.put(add("refused"), begins=True)
+        writer.put(add("refused"), begins=True)
     with pytest.raises(StoreError, match="cannot be reached"):
-        await store.flush()
+        writer.flush().result(10)
     with pytest.raises(StoreError, match="cannot be reached"):
-        await store.write(lambda connection: count_up(connection, "w"))
-    store.writer.put(add("an ending"))
+        writer.call(lambda connection: count_up(connection, "w")).result(10)
+    writer.put(add("an ending"))
     with pytest.raises(StoreError, match="1 rows were not written"):
-        await store.aclose()
+        writer.close()
+    database.close()
 
 
 async def test_a_writer_whose_row_was_dropped_goes_on(store_url):

@@ -270,13 +270,12 @@ def test_a_newer_schema_is_refused(tmp_path):
     assert f"written by a newer renga (schema 9999, this one knows {HEAD})" in error.message
 
 
-def test_a_database_that_another_program_holds_is_refused_at_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("renga.store.sqlite.BUSY_SECONDS", 0.1)
+def test_a_database_that_another_program_holds_is_refused_at_start(tmp_path):
     path = tmp_path / "renga.db"
     open_database(sqlite_url(path)).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        error = refusal(sqlite_url(path))
+        error = refusal(sqlite_url(path) + "?timeout=0.1")
         assert error.message == f"database {path} is locked by another program"
         other.execute("ROLLBACK")
     open_database(sqlite_url(path)).close()
@@ -313,6 +312,7 @@ def test_a_folder_where_the_file_should_be_is_refused(tmp_path):
         ("not a url", "database url 'not a url' is not a URL"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
+        ("sqlite:////renga.db?timeout=soon", "timeout='soon'"),
         ("mysql://user:hush@host/renga", "'mysql' is not supported"),
         ("postgresql//user:hush@host/renga", "'postgresql//user:...' is not a URL"),
         ("postgresql://user:hush@host:port/renga", "'postgresql:...' is not a URL"),

@@ -167,9 +167,8 @@ def test_a_lost_file_stops_beginnings_keeps_endings_and_heals(path, database, ca
     writer.close()
 
 
-def test_rows_wait_while_another_program_holds_the_database(path, monkeypatch):
-    monkeypatch.setattr("renga.store.sqlite.BUSY_SECONDS", 0.05)
-    database = open_database(sqlite_url(path))
+def test_rows_wait_while_another_program_holds_the_database(path):
+    database = open_database(sqlite_url(path) + "?timeout=0.05")
     writer = Writer(database, group_seconds=0.005, retry_seconds=0.02)
     writer.put(add("before"), begins=True)
     writer.flush().result(10)

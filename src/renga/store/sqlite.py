@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,12 +38,13 @@ class Sqlite:
         self.name = url.database
         self._url = url
         self._file: tuple[int, int] | None = None
+        self._busy_seconds = _busy_seconds(url)
 
     def connect(self) -> Engine:
         """See Dialect."""
         _make_folder(self.name)
         engine = create_engine(self._url, pool_size=4, max_overflow=4)
-        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "connect", partial(_set_up, busy_seconds=self._busy_seconds))
         event.listen(engine, "begin", _begin)
         return engine
 
@@ -66,7 +68,7 @@ class Sqlite:
             try:
                 cursor = raw.cursor()
                 # SQLite does not wait for locks here, so two first openers need the loop.
-                _until_free(lambda: cursor.execute("PRAGMA journal_mode = WAL"))
+                _until_free(lambda: cursor.execute("PRAGMA journal_mode = WAL"), self._busy_seconds)
                 cursor.close()
             finally:
                 raw.close()
@@ -124,11 +126,22 @@ def _make_folder(name: str) -> None:
         ) from error
 
 
-def _set_up(connection: Any, _record: object) -> None:
+def _busy_seconds(url: URL) -> float:
+    """How long a lock is waited for: `timeout` in the URL is the driver's own word for it."""
+    said = url.query.get("timeout")
+    try:
+        return BUSY_SECONDS if said is None else float(str(said))
+    except ValueError as error:
+        raise StoreError(
+            f"database url: timeout={said!r}", "accepted: seconds, such as timeout=5"
+        ) from error
+
+
+def _set_up(connection: Any, _record: object, *, busy_seconds: float) -> None:
     # The driver would begin and commit on its own rules; transactions are ours (see _begin).
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    cursor.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
     # FULL: what a flush has acknowledged survives a power cut too. Grouped commits pay for it.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -140,8 +153,8 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _until_free(act: Callable[[], object]) -> None:
-    deadline = time.monotonic() + BUSY_SECONDS
+def _until_free(act: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while True:
         try:
             act()

@@ -114,6 +114,7 @@ class Writer:
         group_seconds: how long the first operation of a group waits for others.
         group_size: waiting operations that end that wait.
         retry_seconds: pause after a group that the disk refused.
+        doubt_seconds: how long who waits is kept while nobody knows whether a commit was done.
         fold: makes fewer operations of a group, with the same outcome where none is at fault.
     """
 
@@ -125,6 +126,7 @@ class Writer:
         group_size: int = GROUP_SIZE,
         retry_seconds: float = RETRY_SECONDS,
         max_waiting: int = MAX_WAITING,
+        doubt_seconds: float = DOUBT_SECONDS,
         fold: Fold = lambda group: group,
     ) -> None:
         self._database = database
@@ -133,6 +135,7 @@ class Writer:
         self._group_size = group_size
         self._retry_seconds = retry_seconds
         self._max_waiting = max_waiting
+        self._doubt_seconds = doubt_seconds
         self._fold = fold
         self._commits = Commits()
         self._doubt: _Doubt | None = None
@@ -337,7 +340,7 @@ class Writer:
         return result
 
     def _begin_doubt(self, cut: _CutOff, settle: Callable[[bool | None], object]) -> None:
-        self._doubt = _Doubt(settle, time.monotonic() + DOUBT_SECONDS)
+        self._doubt = _Doubt(settle, time.monotonic() + self._doubt_seconds)
         self._fail(explain(cut.why, self._name))
 
     def _resolve(self, *, closing: bool = False) -> bool:
