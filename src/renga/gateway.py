@@ -15,7 +15,7 @@ from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 from renga import caching, conversation, thinking
-from renga.auto.choosing import AUTO, Auto
+from renga.auto.choosing import Auto
 from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
 from renga.chat.signing import Signer
@@ -29,7 +29,7 @@ from renga.ledger import Ledger, Operation, Status
 from renga.limits import Limits, Reservation, Unlimited
 from renga.media.walking import counted
 from renga.prices import NO_TOKENS, Price, dollars
-from renga.routing import Route, Router
+from renga.routing import AUTO, Route, Router
 from renga.toolkit.expansion import expanded
 from renga.tries import Plan, Room, Tries
 from renga.types import MessagesRequest, Prompt, ScoreRequest, Scores, TokenCount, Usage

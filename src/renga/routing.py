@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from renga.backends.base import Backend, Capabilities, Health, refuse
 from renga.errors import NotFound, RengaError, SetupError, Unavailable
@@ -38,6 +38,9 @@ CANONICAL: dict[Tier, str] = {
     "sonnet": "renga-sonnet-1",
     "opus": "renga-opus-1",
 }
+
+AUTO: Final = "auto"
+"""The model that leaves the tier open: `renga.auto` chooses one."""
 
 EFFORTS = get_args(Effort)
 THINKING_TYPES = ("adaptive", "enabled", "disabled", "between_tools")
@@ -184,7 +187,13 @@ class Router:
         return self._tiers[self.served_by(tier)]
 
     def model(self, name: str) -> ModelInfo:
-        """What `/v1/models/{name}` says. Raises NotFound."""
+        """What `/v1/models/{name}` says. Raises NotFound.
+
+        `auto` is told as the largest tier is, and not listed: it leads to one of those that are.
+        """
+        if name == AUTO and AUTO not in self._aliases:
+            largest = self.model(CANONICAL[TIERS[-1]])
+            return largest.model_copy(update={"id": AUTO, "display_name": "renga auto"})
         tier = tier_of(name, self._aliases)
         backends = self.backends_of(tier)
         able = _abilities(backends)

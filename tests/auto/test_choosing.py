@@ -195,6 +195,13 @@ async def test_every_edge_takes_it(served: Served) -> None:
     assert (count.status_code, count.headers["renga-tier"]) == (200, "haiku")
 
 
+async def test_it_can_be_looked_up_and_is_not_listed(served: Served) -> None:
+    found = await served.client.get("/v1/models/auto")
+    assert (found.status_code, found.json()["id"]) == (200, "auto")
+    listed = (await served.client.get("/v1/models")).json()["data"]
+    assert "auto" not in [model["id"] for model in listed]
+
+
 async def test_the_official_client_may_ask_for_it(served: Served) -> None:
     async with anthropic.AsyncAnthropic(
         base_url="http://localhost",

@@ -26,10 +26,9 @@ from renga.auto.difficulty import Chances, Difficulty
 from renga.config import AutoConfig
 from renga.errors import InvalidRequest, RengaError, Unavailable
 from renga.prices import PICO, Price
-from renga.routing import TIERS, Router, Tier
+from renga.routing import AUTO, TIERS, Router, Tier
 from renga.types import MessageParam, MessagesRequest, Prompt, TextParam, ToolResultParam
 
-AUTO: Final = "auto"
 CHARACTERS_PER_TOKEN: Final = 4
 MOST_PREFIXES: Final = 64  # of a conversation that are looked for, its longest ones
 # Where each tier stands between the two models that the chances are of.

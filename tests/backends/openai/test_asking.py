@@ -159,7 +159,8 @@ async def test_thinking_is_asked_for_and_switched_off_in_the_words_of_the_server
 ) -> None:
     thinking = {"type": "enabled", "budget_tokens": 9_000}
     keys = ("chat_template_kwargs", "reasoning_effort", "reasoning")
-    for given, wanted in zip(({"thinking": thinking}, {}), THOUGHTS[quirks], strict=True):
+    both: tuple[dict[str, Any], ...] = ({"thinking": thinking}, {})
+    for given, wanted in zip(both, THOUGHTS[quirks], strict=True):
         body = await asked(asking(max_tokens=9_100, **given), quirks, has=("thinking",))
         assert {k: v for k, v in body.items() if k in keys} == wanted
 
