@@ -42,7 +42,10 @@ class RengaUpstream:
 
 @asynccontextmanager
 async def renga_upstream(
-    home: Path, backend: BackendConfig, aliases: Mapping[str, str] | None = None
+    home: Path,
+    backend: BackendConfig,
+    aliases: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> AsyncIterator[RengaUpstream]:
     """A server with `backend` as its only one, until the block ends."""
     config = Config(
@@ -54,14 +57,14 @@ async def renga_upstream(
     async with AsyncExitStack() as stack:
         app = await App.start(config)
         stack.push_async_callback(app.aclose)
-        async with served(app) as url:
+        async with served(app, port) as url:
             yield RengaUpstream(app, url)
 
 
 @asynccontextmanager
-async def served(app: App) -> AsyncIterator[str]:
-    """`app` on a free port; its address."""
-    listener = listen("127.0.0.1", 0)
+async def served(app: App, port: int = 0) -> AsyncIterator[str]:
+    """`app` on a port, a free one if none is given; its address."""
+    listener = listen("127.0.0.1", port)
     server = _Server(settings_of(create_http(app, running=Running())))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -169,14 +169,27 @@ async def test_a_server_that_is_not_there_when_ours_starts_serves_when_it_comes(
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     listener.close()
+    far = BackendConfig("far", "messages", model="haiku", urls=(f"http://127.0.0.1:{port}",))
     config = Config(
-        home=tmp_path,
-        backends={
-            "far": BackendConfig("far", "messages", model="m", urls=(f"http://127.0.0.1:{port}",))
-        },
+        home=tmp_path / "front",
+        backends={"far": far},
         tiers={"haiku": TierConfig(name="haiku", backends=("far",))},
     )
-    app = await App.start(config)
-    health = app.backends["far"].health()
-    await app.aclose()
-    assert (health.state, "refused" in health.words) == ("restarting", True)
+    async with AsyncExitStack() as stack:
+        app = await App.start(config)
+        stack.push_async_callback(app.aclose)
+        url = await stack.enter_async_context(served(app))
+        client = anthropic.AsyncAnthropic(base_url=url, api_key="any", max_retries=0)
+        await stack.enter_async_context(client)
+        backend = app.backends["far"]
+        assert backend.health().state == "restarting"
+        assert "refused" in backend.health().words
+        other = BackendConfig("B", "scripted", window=5_000)
+        await stack.enter_async_context(renga_upstream(tmp_path / "other", other, port=port))
+        async with asyncio.timeout(30):
+            while not backend.health().ready:
+                await asyncio.sleep(0.05)
+        turns: Any = [{"role": "user", "content": "there?"}]
+        answer = await client.messages.create(model="haiku", max_tokens=50, messages=turns)
+        assert answer.content[0].text == "there?"  # type: ignore[union-attr]
+        assert backend.capabilities.window == 5_000  # it was asked what it can do, too
