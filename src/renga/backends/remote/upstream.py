@@ -183,7 +183,10 @@ class Upstream:
             await asyncio.sleep(RETURN_SECONDS * self._rng.uniform(1 - JITTER, 1 + JITTER))
             now = self._ticks()
             wanted = [r for r in self.replicas.all if self._is_due(r, due[r.url], now)]
-            await asyncio.gather(*(self._probe(replica) for replica in wanted))
+            probes = (self._probe(replica) for replica in wanted)
+            for broken in await asyncio.gather(*probes, return_exceptions=True):
+                if isinstance(broken, Exception):  # one that breaks must not end all that follow
+                    _log.error("backend '%s': a probe broke", self.name, exc_info=broken)
             due.update({replica.url: self._next() for replica in wanted})
 
     def _next(self) -> float:
