@@ -427,6 +427,20 @@ def test_a_prompt_goes_where_it_has_room_and_is_sent_nowhere_else() -> None:
     assert (rows.attempts, rows.answer["status"]) == ([], "refused")
 
 
+def test_a_model_here_that_fails_is_asked_the_next_time_all_the_same() -> None:
+    broken = Scripted("a", [Say(error=BackendFailed("its process died"))] * 9, kind="local")
+    world = World([broken], breaker=BreakerConfig(failures=1))
+
+    async def story() -> None:
+        for _ in range(9):
+            seen, _ = await world.ask()
+            assert isinstance(seen.error, BackendFailed)
+        seen, _ = await world.ask()
+        assert seen.texts == ["a9;", "a9;"]
+
+    run(story())
+
+
 def test_a_backend_that_keeps_failing_is_left_alone_until_one_try_finds_it_well() -> None:
     breaker = BreakerConfig(failures=3, share=0.5, window_s=30.0, open_s=10.0)
     broken = Scripted("a", [failing("tls")] * 4)

@@ -22,7 +22,7 @@ from typing import Final, Literal, Self
 from renga.backends.base import Attempt, Backend
 from renga.caller import Caller
 from renga.config import BreakerConfig, RetryConfig
-from renga.errors import ApiError, BackendFailed, GatewayTimeout, Overloaded, RengaError
+from renga.errors import GatewayTimeout, Overloaded, RengaError
 from renga.events import Event, Order, OrderError
 from renga.tries.breaker import Breaker, Pass, Standing
 from renga.tries.room import Room
@@ -272,9 +272,8 @@ class Try:
 
 
 def _speaks_against(error: Exception) -> bool:
-    """Whether an error says that the backend does not work, and not only that it is busy here."""
-    if not isinstance(error, RengaError):
-        return True
-    return isinstance(error, ApiError | BackendFailed) or (
-        error.status >= 500 and error.cause is not None
-    )
+    """Whether an error says that the backend does not work: a fault, by its cause.
+
+    What a model here raises has none: its process is watched and started again by itself.
+    """
+    return isinstance(error, RengaError) and error.status >= 500 and error.cause is not None
