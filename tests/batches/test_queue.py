@@ -78,10 +78,11 @@ async def taken_in(
 
 
 async def entered(store: Store, *servers: str) -> None:
-    for server in servers:
-        await store.write(
-            lambda c, name=server: sql.add_instance(c, name, now_us=0, expires_us=10**15)
-        )
+    def act(connection: Connection) -> None:
+        for server in servers:
+            sql.add_instance(connection, server, now_us=0, expires_us=10**15)
+
+    await store.write(act)
 
 
 @cache
