@@ -82,8 +82,7 @@ def test_what_a_killed_process_held_is_free_when_its_lease_ends(slow_two: list[S
         thread.start()
     time.sleep(5)  # until all three run: the other server asked earlier would have one of the slots
     assert ask(left, "a b c", timeout=5) == 429
-    killed.process.send_signal(signal.SIGKILL)
-    killed.process.wait()
+    killed.stop(signal.SIGKILL)
     deadline = time.monotonic() + LEASE_SECONDS + 30
     while ask(left, "a b c", timeout=1.0) == 429:
         assert time.monotonic() < deadline
