@@ -254,8 +254,7 @@ class Writer:
 
     def _work(self, *, closing: bool = False) -> None:
         if self._resolve(closing=closing):
-            self._write_group()
-            self._run_calls()
+            self._run_calls(self._write_group())
             if not closing:
                 self._run_jobs()
         else:
@@ -284,10 +283,12 @@ class Writer:
             times.append(self._retry_at)
         return min(times) - now if times else None
 
-    def _write_group(self) -> None:
+    def _write_group(self) -> int:
+        """Write what waits; how many calls waited then: of later ones some rows are not written."""
         with self._wake:
             group, self._operations = self._operations, []
             flushes, self._flushes = self._flushes, []
+            calls = len(self._calls)
         outcome: StoreError | None = None
         try:
             outcome = _report(self._commit(group)) if group else None
@@ -301,6 +302,7 @@ class Writer:
                 self._recover()
         for future in flushes:
             _settle(future, None, outcome)
+        return calls
 
     def _settle_group(self, size: int, rejected: list[str], committed: bool | None) -> None:
         """The group at the head of the queue is written, or is to be written again."""
@@ -416,9 +418,9 @@ class Writer:
             _log.warning("database %s can be written again", self._name)
         self._failure, self._retry_at = None, 0.0
 
-    def _run_calls(self) -> None:
+    def _run_calls(self, count: int) -> None:
         with self._wake:
-            calls, self._calls = self._calls, []
+            calls, self._calls = self._calls[:count], self._calls[count:]
         for number, (act, alone, future) in enumerate(calls):
             if self._doubt is not None:
                 with self._wake:
