@@ -8,12 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event, insert, update
+from sqlalchemy import Connection, event, insert, select, update
 from sqlalchemy import bindparam as bind
 
 from renga.store import Operation, RejectedRow, StoreError, sqlite_url
@@ -319,3 +320,23 @@ def test_a_full_disk_refuses_beginnings_and_loses_nothing(path):
     assert message.startswith(f"database {path} ")
     assert "disk" in message
     assert len(content(path)) == int(accepted) > 10
+
+
+def test_a_call_sees_every_row_that_was_put_before_it(path, database):
+    """Also one that was put while an earlier group was being committed."""
+    writer = Writer(database, group_seconds=0)
+    writer.call(lambda _: None).result(10)
+    held, late = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        held.set()
+        late.wait(10)
+
+    event.listen(database.engine, "commit", hold)
+    writer.put(add("first"))
+    assert held.wait(10)
+    writer.put(add("second"))
+    seen = writer.call(lambda c: {row.workspace for row in c.execute(select(workspaces))})
+    late.set()
+    assert seen.result(10) == {"first", "second"}
+    writer.close()
