@@ -24,7 +24,8 @@ def use(batches: Any) -> dict[str, Any]:
         }
         for n in range(5)
     ]
-    requests.append({"custom_id": "wrong", "params": {**requests[0]["params"], "model": "gpt-4"}})
+    wrong = {"model": "gpt-4", "max_tokens": 20, "messages": [{"role": "user", "content": "a"}]}
+    requests.append({"custom_id": "wrong", "params": wrong})
     made = batches.create(requests=requests)
     seen = [made]
     while seen[-1].processing_status != "ended":

@@ -160,7 +160,7 @@ class Engine:
             running=self._scheduler.running,
             waiting=self._scheduler.waiting,
             batch_running=batch.running,
-            batch_waiting=batch.count - batch.running,
+            batch_waiting=batch.here - batch.running,
             blocks=self._pool.blocks,
             free_blocks=self._pool.available,
             cached_blocks=self._pool.cached,
@@ -217,7 +217,7 @@ class Engine:
         room = max(self._step_tokens - sum(piece.count for piece in pieces), BLOCK_SIZE)
         tails: list[Piece] = []
         for scoring in self._scorings.values():
-            if scoring.begun and not (pieces and self._scheduler.holds_back(scoring.lane)):
+            if scoring.prepared and not (pieces and self._scheduler.holds_back(scoring.lane)):
                 planned = scoring.plan(room, self._pool, self._model.copy_block)
                 if room > 0 and not planned:
                     self._scheduler.wait_for_blocks(scoring)
@@ -315,7 +315,7 @@ class Engine:
     def _starved(self) -> list[FromEngine]:
         """Nothing can be computed, yet somebody waits: the blocks there are cannot hold it."""
         stuck: Sequence | None = None
-        if any(scoring.begun for scoring in self._scorings.values()):
+        if any(scoring.prepared for scoring in self._scorings.values()):
             # Each has its prompt's blocks, and none finds any for its tails.
             stuck = self._scheduler.make_way()
         elif not self._scheduler.running:

@@ -55,7 +55,7 @@ class Refusal(NamedTuple):
 class LaneDepth(NamedTuple):
     """Sequences of a lane, and those of them that hold blocks."""
 
-    count: int
+    here: int
     running: int
 
 

@@ -49,7 +49,7 @@ class Tail:
 class Scoring(Sequence):
     """The sequence of a prompt whose continuations are wanted."""
 
-    __slots__ = ("_behind", "_continuations", "_forks", "begun", "ends", "started", "tails")
+    __slots__ = ("_behind", "_continuations", "_forks", "ends", "prepared", "started", "tails")
 
     plain = False
 
@@ -70,7 +70,7 @@ class Scoring(Sequence):
         else:
             self.tails = _ways_to(self._forks, score.continuations)
         self.started = False
-        self.begun = False
+        self.prepared = False
         """Whether the prompt is computed, and in blocks that are still held."""
         self._behind = False
         """Whether tails are written into the block that the prompt's end fills in part."""
@@ -78,11 +78,11 @@ class Scoring(Sequence):
     @property
     def done(self) -> bool:
         """Whether every likelihood is known."""
-        return self.begun and not any(tail.missing for tail in self.tails)
+        return self.prepared and not any(tail.missing for tail in self.tails)
 
     def follow(self, rows: Row, best: list[int], drafted: int) -> int:
         """The prompt is computed, and `rows` `[1, vocab]` are the logits after it."""
-        self.begun = True
+        self.prepared = True
         logs = log_likelihood(rows[0]) if self._forks is None else None
         for tail in self.tails:
             if tail.logprobs:
@@ -146,7 +146,7 @@ class Scoring(Sequence):
             if tail.blocks:
                 self._take_back(tail, pool)
                 del tail.logprobs[1:]
-        self.begun = self._behind = False
+        self.prepared = self._behind = False
         super().free(pool)
 
     def _take_back(self, tail: Tail, pool: BlockPool) -> None:

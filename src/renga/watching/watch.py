@@ -30,12 +30,15 @@ LONGEST_TEXT = 32_768  # characters of a prompt in a span or a line, where promp
 class Ended(Protocol):
     """How an answer or an attempt ended. Times are Unix seconds."""
 
-    status: str
     stop_reason: str | None
     error_type: str | None
     cause: str | None
     begun: float
     first_token_at: float | None
+
+    @property
+    def status(self) -> str:
+        """One of the ledger's."""
 
     @property
     def elapsed(self) -> float:
