@@ -241,13 +241,16 @@ def _others(environment: Mapping[str, str]) -> dict[str, str]:
 def running_server(home: str, config: str, problems: Problems) -> Iterator[str]:
     """`renga serve` on a free port; its address. Stopped as an operator stops it."""
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "renga.cli", "serve", "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=home,
-        env={**_others(os.environ), "RENGA_HOME": home, "RENGA_CONFIG": config},
-    )
+    log = Path(home) / "server.log"
+    with log.open("wb") as logged:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "renga.cli", "serve", "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=logged,
+            text=True,
+            cwd=home,
+            env={**_others(os.environ), "RENGA_HOME": home, "RENGA_CONFIG": config},
+        )
     try:
         assert process.stdout is not None
         banner: list[str] = []
@@ -268,6 +271,10 @@ def running_server(home: str, config: str, problems: Problems) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             problems.check(False, f"the server did not stop within {STOP_SECONDS} s")
             process.kill()
+        # A line for each request is for operators; what else the server says is for everybody.
+        for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+            if " INFO " not in line:
+                sys.stderr.write(line)
 
 
 def main() -> int:
