@@ -85,7 +85,9 @@ def test_a_schema_makes_typed_columns_that_the_shipped_model_fills(folder):
 
 
 def test_a_run_that_was_ended_goes_on_where_it_stopped(folder):
-    slow = CONFIG.replace('"scripted"', '"scripted"\nfirst_delay_ms = 40')
+    rows = "".join(f"{n},text {n}\n" for n in range(600))
+    (folder / "in.csv").write_text("id,text\n" + rows)
+    slow = CONFIG.replace('"scripted"', '"scripted"\nfirst_delay_ms = 10')
     (folder / "renga.toml").write_text(slow)
     args = ["in.csv", "-o", "out.jsonl", "-p", "{text}", "--concurrency", "2"]
     command = [sys.executable, "-m", "renga.cli", "map", *args]
@@ -104,10 +106,10 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(folder):
     assert "unfinished job" in told(other)
     done = renga(folder, *args)
     assert done.returncode == 0, done.stderr
-    asked = int(done.stderr.partition("50 rows · ")[2].partition(" asked now")[0])
-    assert 0 < asked < 50
-    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in rows] == [str(n) for n in range(50)]
+    asked = int(done.stderr.partition("600 rows · ")[2].partition(" asked now")[0])
+    assert 0 < asked < 600
+    written = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in written] == [str(n) for n in range(600)]
 
 
 def test_a_server_is_asked_as_well(folder, tmp_path_factory):
