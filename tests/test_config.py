@@ -235,6 +235,10 @@ def test_a_key_that_is_named_and_not_there_stops_what_needs_it_alone(tmp_path: P
         ("api_key = 'sk-very-secret'", "backends.a.api_key: keys do not stand in the file"),
         ("api_key_env = 'sk-very-secret'", "api_key_env names no environment variable"),
         ("urls = ['https://me:sk-very-secret@host/v1']", "holds a name or a password"),
+        ("urls = ['https://me:sk-very-secret@host:99999']", "holds a name or a password"),
+        ("urls = ['https://me:a/sk-very-secret@host']", "holds a name or a password"),
+        ("urls = ['https://a/v1?key=sk-very-secret']", "has a query or a fragment"),
+        ("urls = ['https://a#sk-very-secret', 'https://a#sk-very-secret/']", "has a query"),
     ],
 )
 def test_a_key_in_the_file_is_refused_and_not_repeated(

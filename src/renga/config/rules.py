@@ -72,12 +72,19 @@ def check_backend(backend: BackendConfig, where: str) -> None:
 
 
 def _check_urls(urls: Iterable[str], where: str) -> None:
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for url in urls:
+        if re.search(r"//[^@]*@", url):
+            raise SetupError(f"{where}: a URL there holds a name or a password", _BY_VARIABLE)
+        if re.search(r"[?#]", url):
+            raise SetupError(
+                f"{where}: a URL there has a query or a fragment",
+                f"leave that out; if it is a key, {_BY_VARIABLE}",
+            )
         same = url.rstrip("/").lower()
         if same in seen:
             raise SetupError(f"{where}: '{url}' stands there twice", "each replica once")
-        seen[same] = url
+        seen.add(same)
         try:
             parts = urlsplit(url)
             fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -87,10 +94,6 @@ def _check_urls(urls: Iterable[str], where: str) -> None:
             raise SetupError(
                 f"{where}: '{url}' is no URL of a server", "accepted: http://HOST:PORT/PATH, https"
             )
-        if parts.username is not None or parts.password is not None:
-            raise SetupError(f"{where}: a URL there holds a name or a password", _BY_VARIABLE)
-        if parts.query or parts.fragment:
-            raise SetupError(f"{where}: '{url}' has a query or a fragment", "leave that out")
 
 
 def with_key(backend: BackendConfig, env: Mapping[str, str]) -> str:
