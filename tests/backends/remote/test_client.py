@@ -94,6 +94,33 @@ async def test_every_fault_has_its_cause_and_says_whose_it_is(fault: str, stream
     assert (error.retry_after == RETRY_AFTER) == (fault == "status_429_retry_after")
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_fault_tells_a_caller_where_the_server_is(fault: str) -> None:
+    async with faulty(fault) as server, upstream(server.url) as made:
+        with pytest.raises(RengaError) as told:
+            await ask(made, streamed=True)
+    host, port = server.url.rpartition("/")[2].split(":")
+    assert host not in told.value.message
+    assert port not in told.value.message
+
+
+async def test_a_server_that_goes_away_is_told_in_the_log_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with saying(lambda head, out: out.write(whole(b"{}", JSON))) as (url, _):
+        pass  # nobody is there any more
+    async with upstream(url) as made:
+        made.replicas.found(made.replicas.all[0])  # as it was before that
+        caplog.clear()
+        for _ in range(2):
+            with pytest.raises(BackendFailed):
+                await ask(made, streamed=False)
+    told = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(told) == 1
+    assert told[0].startswith("backend 'far' cannot be reached")
+    assert url in told[0]
+
+
 async def test_a_server_that_is_not_there_is_marked_and_found_when_it_comes() -> None:
     async with faulty("refused") as server, upstream(server.url) as made:
         assert made.health().state == "restarting"

@@ -9,6 +9,7 @@ no body is read beyond a bound. What goes wrong becomes a fault with its cause
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -260,7 +261,7 @@ def _of_beginning(error: Exception) -> tuple[Cause, str]:
         case aiohttp.ConnectionTimeoutError():
             return "refused", "no connection within the time for one"
         case aiohttp.ClientConnectorError():
-            return "refused", error.strerror or ""
+            return "refused", os.strerror(error.errno) if error.errno else ""
         case TimeoutError():
             return "slow_first_byte", ""
         case aiohttp.ClientResponseError():

@@ -170,7 +170,7 @@ class Upstream:
         ):
             return  # an answer, if not the one that was hoped for: no other replica has another
         elif error.cause in ("refused", "tls"):
-            self.replicas.lost(replica, error.cause)
+            self._lost(replica, error)
         elif self.replicas.failed(replica, error.cause.replace("_", " ")):
             _log.warning("backend '%s': %s is left out: %s", self.name, replica.url, error.message)
 
@@ -199,13 +199,17 @@ class Upstream:
 
     async def _probe(self, replica: Replica) -> None:
         """Ask one server how it is, and mark it."""
-        was = replica.well
         error = await self.probe(replica.url)
-        if error is None:
-            self.replicas.found(replica)
-            if not was:
-                _log.info("backend '%s': %s is back", self.name, replica.url)
+        if error is not None:
+            self._lost(replica, error)
             return
+        was = replica.well
+        self.replicas.found(replica)
+        if not was:
+            _log.info("backend '%s': %s is back", self.name, replica.url)
+
+    def _lost(self, replica: Replica, error: RengaError) -> None:
+        was = replica.well
         self.replicas.lost(replica, (error.cause or "").replace("_", " "))
         if was:
             _log.warning("%s (%s)", error.message, replica.url)
