@@ -441,7 +441,9 @@ def test_a_model_here_that_fails_is_asked_the_next_time_all_the_same() -> None:
     run(story())
 
 
-def test_a_backend_that_keeps_failing_is_left_alone_until_one_try_finds_it_well() -> None:
+def test_a_backend_that_keeps_failing_is_left_alone_until_one_try_finds_it_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     breaker = BreakerConfig(failures=3, share=0.5, window_s=30.0, open_s=10.0)
     broken = Scripted("a", [failing("tls")] * 4)
     world = World([broken], breaker=breaker)
@@ -465,3 +467,5 @@ def test_a_backend_that_keeps_failing_is_left_alone_until_one_try_finds_it_well(
         assert world.tries.standings() == {"a": "closed"}
 
     run(story())
+    told = [one.getMessage() for one in caplog.records]
+    assert told == ["backend 'a' keeps failing and is left alone for 10 s: broke"] * 2

@@ -73,8 +73,9 @@ class Breaker:
         self.begun(one)
         self._count(0)
 
-    def failed(self, one: Pass) -> None:
-        """The try failed."""
+    def failed(self, one: Pass) -> bool:
+        """The try failed. Returns whether nobody is let through from now on for that."""
+        was = self._open_until
         if one is self._probe:
             self._probe = None
             self._open()
@@ -84,6 +85,7 @@ class Breaker:
             failures = sum(part[2] for part in self._parts)
             if failures >= self._config.failures and failures >= self._config.share * tries:
                 self._open()
+        return self._open_until != was
 
     def left(self, one: Pass) -> None:
         """The try ended without saying anything of the backend."""

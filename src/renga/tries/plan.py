@@ -221,7 +221,13 @@ class Try:
             self._breaker.succeeded(self._pass)
             return False
         if isinstance(error, Exception) and _speaks_against(error):
-            self._breaker.failed(self._pass)
+            if self._breaker.failed(self._pass):
+                _log.warning(
+                    "backend '%s' keeps failing and is left alone for %.0f s: %s",
+                    self.backend.name,
+                    self._breaker.wait,
+                    error,
+                )
         elif isinstance(error, RengaError) and error.cause is not None:
             self._breaker.succeeded(self._pass)  # it answered, if not as was hoped
         else:
