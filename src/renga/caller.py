@@ -26,7 +26,8 @@ class Receipt:
     alone, such as `images=2`; `notes` is what layers have to say of
     the answer, in JSON values. `trying_since` is when it was begun to be tried for, by a clock that
     only goes forward, while nothing of it has come. `cached_age` is how many seconds ago it was
-    given first, where it was.
+    given first, where it was. `ended` is the ledger's word for how it ended, "" until then, and
+    `cause` what it failed of.
     """
 
     tier: str = ""
@@ -42,6 +43,8 @@ class Receipt:
     notes: dict[str, Any] = field(default_factory=dict)
     trying_since: float | None = None
     cached_age: int | None = None
+    ended: str = ""
+    cause: str | None = None
     _settled: Tokens = NO_TOKENS
 
     def charge(self, tokens: Tokens, status: str) -> None:

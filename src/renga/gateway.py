@@ -290,6 +290,7 @@ class Gateway:
             beside=None if beside is None else beside(closing.status, closing.raised),
         )
         receipt.cost_usd = None if cost is None else dollars(cost)
+        receipt.ended, receipt.cause = closing.status, closing.cause or closing.error_type
         return cost
 
     def _name(self, event: Event, request: MessagesRequest, caller: Caller) -> Event:

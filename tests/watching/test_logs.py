@@ -142,6 +142,43 @@ def test_each_request_has_one_line_and_no_text_of_it_nor_its_key(start_server: S
     assert MARKER not in "".join(text) + metrics
 
 
+def test_a_line_says_how_an_answer_ended_whatever_its_status_was(start_server: StartServer):
+    served = start_server(
+        """
+[telemetry]
+logs = "json"
+[backends.down]
+kind = "messages"
+model = "m"
+urls = ["http://127.0.0.1:1"]
+[backends.breaks]
+kind = "scripted"
+fault = "error"
+fail_after = 3
+reply = "one two three four five six"
+[tiers.haiku]
+backends = ["down"]
+fallback = "sonnet"
+[tiers.sonnet]
+backends = ["breaks"]
+[retry]
+attempts = 1
+"""
+    )
+    headers = {"x-api-key": "any", "anthropic-version": "2023-06-01"}
+    turns = [{"role": "user", "content": "hi"}]
+    for model, stream in (("haiku", True), ("opus", False)):
+        body = {"model": model, "max_tokens": 20, "messages": turns, "stream": stream}
+        httpx.post(f"{served.url}/v1/messages", json=body, headers=headers)
+    lines = [json.loads(line) for line in served_log(served)]
+    told = [line for line in lines if line["message"] == "request"]
+    assert [(t["status"], t["tier"], t["served_tier"], t["attempts"]) for t in told] == [
+        (200, "haiku", "sonnet", 1),
+        (500, "opus", "sonnet", 1),
+    ]
+    assert [(line["ended"], line["cause"]) for line in told] == [("error", "api_error")] * 2
+
+
 def test_prompts_are_logged_where_that_was_asked_for(start_server: StartServer):
     served = start_server(scripted() + "[telemetry]\nlog_prompts = true\n")
     ask(served)

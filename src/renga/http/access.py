@@ -140,11 +140,19 @@ def _line(
     receipt = caller.receipt
     if not receipt.tier:
         return told
-    told["tier"] = receipt.served_tier or receipt.tier
+    told["tier"] = receipt.tier
+    if receipt.served_tier not in ("", receipt.tier):
+        told["served_tier"] = receipt.served_tier
     told["backend"] = receipt.backend
     told["attempts"] = receipt.attempts
     told["input_tokens"] = receipt.tokens.prompt or 0
     told["output_tokens"] = receipt.tokens.output or 0
     if receipt.cost_usd is not None:
         told["cost_usd"] = receipt.cost_usd
+    if receipt.cached_age is not None:
+        told["cached_age"] = receipt.cached_age
+    if receipt.ended not in ("", "ok"):
+        told["ended"] = receipt.ended
+    if receipt.cause is not None:
+        told["cause"] = receipt.cause
     return told
