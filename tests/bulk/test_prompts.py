@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
+from renga.bulk.files import open_sink, open_table
 from renga.bulk.prompts import RowFault, Shape, Template
 from renga.errors import SetupError
 
@@ -54,6 +58,40 @@ def test_a_schema_becomes_columns_of_its_properties():
     for answer in ("[]", "no", '{"n":'):
         with pytest.raises(RowFault):
             shape.read(answer)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("integer", "three"),
+        ("integer", 2**63),
+        ("integer", -(2**63) - 1),
+        ("integer", 1.5),
+        ("integer", True),
+        ("number", "3"),
+        ("number", 10**400),
+        ("boolean", 1),
+    ],
+)
+def test_an_answer_that_a_typed_column_cannot_hold_is_the_fault_of_its_row(type_, value):
+    shape = Shape.of({"type": "object", "properties": {"n": {"type": type_}}})
+    with pytest.raises(RowFault, match="'n'"):
+        shape.read(json.dumps({"n": value}))
+
+
+@given(value=st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False))
+def test_what_a_typed_column_is_said_to_hold_can_be_written(tmp_path_factory, value):
+    type_ = "integer" if isinstance(value, int) else "number"
+    shape = Shape.of({"properties": {"a": {"type": type_}, "b": {"type": "number"}}})
+    kept = shape.read(json.dumps({"a": value, "b": value}))
+    folder = tmp_path_factory.mktemp("sink")
+    (folder / "in.csv").write_text("id\n1\n")
+    table = open_table(folder / "in.csv")
+    sink = open_sink(folder / "out.parquet.part", shape.columns, shape.types, table)
+    sink.write(shape.values(kept))
+    sink.close()
+    found = parquet.read_table(folder / "out.parquet.part").to_pylist()
+    assert found == [{"a": value, "b": float(value)}]
 
 
 @pytest.mark.parametrize("schema", [[], {}, {"type": "object"}, {"properties": []}, "x"])

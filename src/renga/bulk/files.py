@@ -350,6 +350,7 @@ class _ParquetSink:
         ]
         self._arrow, self._schema = arrow, arrow.schema(fields)
         self._texts = [n for n in columns if n not in given and types.get(n, "") not in words]
+        self._floats = [n for n in columns if n not in given and types.get(n) == "number"]
         self._file = path.open("wb")
         self._writer = parquet.ParquetWriter(self._file, self._schema)
         self._held: list[dict[str, Any]] = []
@@ -359,6 +360,10 @@ class _ParquetSink:
         for name in self._texts:
             if whole[name] is not None:
                 whole[name] = text_of(whole[name])
+        for name in self._floats:
+            value = whole[name]
+            if value is not None:  # an integer that has no exact float would be refused
+                whole[name] = float(value)
         self._held.append(whole)
         if len(self._held) >= _PARQUET_ROWS:
             self._write_held()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,8 @@ from renga.errors import SetupError
 
 _PART: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object")
+_LEAST, _MOST = -(2**63), 2**63 - 1
+_LARGEST: Final = sys.float_info.max
 
 
 class RowFault(Exception):
@@ -127,6 +130,9 @@ class Shape:
             raise RowFault(f"the answer is no JSON: {text[:200]!r}") from error
         if not isinstance(found, dict):
             raise RowFault(f"the answer is no JSON object: {text[:200]!r}")
+        for name, type_ in self.types.items():
+            if not _fits(found.get(name), type_):
+                raise RowFault(f"{name!r} of the answer fits no column of {type_}: {text[:200]!r}")
         return text
 
     def values(self, kept: str) -> dict[str, Any]:
@@ -135,6 +141,21 @@ class Shape:
         if self.schema is None:
             return {self.columns[0]: found}
         return {name: found.get(name) for name in self.columns}
+
+
+def _fits(value: object, type_: str) -> bool:
+    """Whether a column of `type_` holds `value`; those of numbers have 64 bits, as files do."""
+    if value is None:
+        return True
+    if type_ == "boolean":
+        return isinstance(value, bool)
+    if type_ not in ("integer", "number"):
+        return True  # it is written as text
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if type_ == "number":
+        return abs(value) <= _LARGEST
+    return _LEAST <= value <= _MOST and value == int(value)
 
 
 @dataclass(frozen=True)
