@@ -122,6 +122,19 @@ async def test_what_a_function_raises_ends_the_job_and_the_next_run_goes_on(tmp_
     assert output.read_text().count("\n") == 301
 
 
+async def test_a_job_that_ended_before_its_first_row_is_in_nobodys_way(tmp_path):
+    source, output = table_of(tmp_path / "in.csv", 5), tmp_path / "out.csv"
+
+    async def never(row: Any, keep: Keep | Trial) -> None:
+        raise SetupError("the server is not there")
+
+    async with await opened(tmp_path) as store:
+        with pytest.raises(SetupError, match="not there"):
+            await job_of(source, output, store, "mistyped").run(never, most=2)
+        tally = await job_of(source, output, store).run(shout, most=2)
+    assert (tally.done, tally.resumed) == (5, 0)
+
+
 async def test_a_job_that_is_forgotten_begins_anew(tmp_path):
     source, output = table_of(tmp_path / "in.csv", 20), tmp_path / "out.csv"
 

@@ -6,9 +6,11 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -121,6 +123,16 @@ def test_a_server_is_asked_as_well(folder, tmp_path_factory):
         assert lines[-1] == "49,text 49,Say: text 49"
         wrong = renga(folder, *args, "--overwrite", "--tier", "nothing")
         assert "model: nothing" in told(wrong)
+
+
+@pytest.mark.parametrize("mode", [(), ("--dry-run",)])
+def test_a_server_that_is_not_there_is_told_at_once(folder, mode):
+    with closing(socket.socket()) as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        args = ("in.csv", "-o", "out.csv", "-p", "Say: {text}", *mode, "--against")
+        assert "cannot reach" in told(renga(folder, *args, f"http://127.0.0.1:{port}"))
+        assert "not a server's address" in told(renga(folder, *args, f"localhost:{port}"))
 
 
 def test_a_dry_run_asks_a_sample_and_writes_nothing(folder):

@@ -1,7 +1,8 @@
 """A function of a row: a server of the Messages API, asked what a template makes of it.
 
 Owns which of its refusals are a row's outcome, which are waited out, and which end the job because
-every row would be told the same. What a server answered and the kill of this process came before
+every row would be told the same. A server that was never heard ends the job at once; one that
+goes away is waited for. What a server answered and the kill of this process came before
 is asked again: only the server's own ledger knows of it.
 """
 
@@ -44,10 +45,13 @@ class Elsewhere:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.spent = Spent(cost_known=False)
+        if not (key.isascii() and key.isprintable()):
+            raise SetupError("ANTHROPIC_API_KEY holds characters that no key has")
         self._url = url.rstrip("/").removesuffix("/v1") + "/v1/messages"
         self._headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
         self._question, self._most = question, most
         self._rng, self._sleep = rng or random.Random(), sleep
+        self._heard = False
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -97,12 +101,20 @@ class Elsewhere:
         assert self._session is not None, "used inside `async with`"
         try:
             async with self._session.post(self._url, json=body, allow_redirects=False) as response:
+                self._heard = True
                 text = response.headers.get("retry-after", "")
                 return response.status, await response.read(), _seconds(text)
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise SetupError(
                 f"--against {self._url}: not a server's address", "such as http://host:8787"
             ) from error
+        except aiohttp.ClientConnectorError as error:
+            if not self._heard:  # it is not on its way back: nothing was ever there
+                raise SetupError(
+                    f"cannot reach {self._url}: {error.strerror or error}",
+                    "is the server running? `renga serve` starts one",
+                ) from error
+            return 0, str(error).encode(), None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return 0, str(error).encode(), None
 

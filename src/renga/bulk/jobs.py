@@ -173,19 +173,22 @@ class Job:
 
     async def _enter(self) -> str:
         found = await self._unfinished()
-        if found is None:
-            created_us = round(self.clock() * 1_000_000)
-            row = JobRow(self.job_id, str(self.output), self.fingerprint, created_us)
-            await self.store.write(partial(bulk.add, job=row))
-            return self.job_id
-        if found.fingerprint != self.fingerprint:
+        if found is not None and found.fingerprint != self.fingerprint:
             count = await self.store.read(partial(bulk.count, job_id=found.job_id))
-            raise SetupError(
-                f"an unfinished job for {self.output} has other input or asks something else; "
-                f"{count:,} of its rows are done",
-                "run that command again to go on with it, or add --restart to forget it",
-            )
-        return found.job_id
+            if count:
+                raise SetupError(
+                    f"an unfinished job for {self.output} has other input or asks something else; "
+                    f"{count:,} of its rows are done",
+                    "run that command again to go on with it, or add --restart to forget it",
+                )
+            await self._forget(found.job_id)  # it was given up before its first row: nothing lost
+            found = None
+        if found is not None:
+            return found.job_id
+        created_us = round(self.clock() * 1_000_000)
+        row = JobRow(self.job_id, str(self.output), self.fingerprint, created_us)
+        await self.store.write(partial(bulk.add, job=row))
+        return self.job_id
 
     async def _done(self) -> Done:
         done, after = Done(), -1
