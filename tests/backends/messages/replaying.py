@@ -12,10 +12,14 @@ from typing import Any
 
 @dataclass
 class Replaying:
-    """A running server. `body` is what it answers, `cut` where it pauses within that."""
+    """A running server. `body` is what it answers, `cut` where it pauses within that.
+
+    `ends` is whether it ends what it streams behind its last byte.
+    """
 
     body: bytes = b""
     cut: Sequence[int] = ()
+    ends: bool = True
     models: Any = None
     count: Any = None
     heads: list[dict[str, str]] = field(default_factory=list)
@@ -63,7 +67,8 @@ class Replaying:
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await writer.drain()
                 await asyncio.sleep(0)
-        writer.write(b"0\r\n\r\n")
+        if self.ends or not streamed:
+            writer.write(b"0\r\n\r\n")
 
 
 def _send(writer: asyncio.StreamWriter, value: Any) -> None:

@@ -163,6 +163,15 @@ async def test_a_stream_in_many_pieces_comes_through_a_connection() -> None:
         assert await run(made, ask(stream=True)) == replayed([stream])
 
 
+async def test_an_answer_is_over_with_its_last_event_whether_or_not_the_stream_ends() -> None:
+    stream = streams.TEXT
+    async with (
+        replaying(body=stream, ends=False) as server,
+        backend(server, timeout_s=0.5) as made,
+    ):
+        assert await run(made, ask(stream=True)) == replayed([stream])
+
+
 @pytest.mark.parametrize(
     ("stream", "whole"),
     [

@@ -426,3 +426,28 @@ def test_how_long_to_wait_is_read_in_every_form(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert retry_after(headers, NOW) == seconds
+
+
+async def test_an_answer_that_keeps_coming_may_take_longer_than_any_begins_to() -> None:
+    passed = 0.0
+
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal passed
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + EVENTS + b"\r\n\r\n")
+        for _ in range(20):
+            passed += 90.0
+            writer.write(b"data: {}\n\n")
+            await writer.drain()
+            await asyncio.sleep(0.005)
+        writer.close()
+
+    async with saying(answer) as (url, _):
+        made = Upstream(
+            config(url, timeout_s=120.0), headers={}, probe="/v1/models", ticks=lambda: passed
+        )
+        await made.start()
+        try:
+            async with made.post("/v1/messages", b"{}") as reply:
+                assert len([event async for event in reply.events()]) == 20
+        finally:
+            await made.aclose()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -133,9 +134,12 @@ class MessagesBackend:
                 for event in events_of_message(await reply.json(), answer, reply):
                     yield event
                 return
-            async for name, data in reply.events():
-                for event in answer.see(name, data, reply):
-                    yield event
+            async with aclosing(reply.events()) as told:  # type: ignore[type-var]
+                async for name, data in told:
+                    for event in answer.see(name, data, reply):
+                        yield event
+                    if answer.over:
+                        return  # whether or not the server ends the stream behind its last event
             for event in answer.end(reply):
                 yield event
 

@@ -88,6 +88,11 @@ class Answer:
         self._characters = self._thought = 0
         self._usage: Raw = {}
 
+    @property
+    def over(self) -> bool:
+        """Whether it said that nothing more comes."""
+        return self._order.state == "done"
+
     def see(self, name: str, data: bytes, reply: Reply) -> Iterator[Event]:
         """The events that one of the server's amounts to. Raises RengaErrors with their causes."""
         try:

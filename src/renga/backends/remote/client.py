@@ -35,12 +35,15 @@ Ticks = Callable[[], float]
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: for a connection, for the first byte, between bytes, and for the whole answer."""
+    """Seconds: for a connection, for the first byte, between bytes, and for the whole answer.
+
+    The last is a bound and no plan: an answer of 128,000 tokens may well take most of an hour.
+    """
 
     connect: float = 5.0
     first: float = 600.0
     idle: float = 120.0
-    total: float = 600.0
+    total: float = 3_600.0
 
 
 class Client:
