@@ -451,3 +451,24 @@ async def test_an_answer_that_keeps_coming_may_take_longer_than_any_begins_to() 
                 assert len([event async for event in reply.events()]) == 20
         finally:
             await made.aclose()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.",
+        "You have reached your specified API usage limits. You will regain access on 2027-01-01.",
+    ],
+)
+async def test_an_account_that_cannot_pay_is_no_fault_of_the_request(words: str) -> None:
+    body = json.dumps(
+        {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    )
+
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(body.encode(), JSON, status=b"400 Bad Request"))
+
+    async with saying(answer) as (url, _), upstream(url) as made:
+        with pytest.raises(BackendFailed, match="'far' wants to be paid first") as told:
+            await ask(made, streamed=False)
+    assert (told.value.cause, told.value.again) == ("status_402", True)

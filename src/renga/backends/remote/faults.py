@@ -84,6 +84,8 @@ _OPERATORS: Final[dict[int, str]] = {
     404: "does not know the path or the model: check its `urls` and its `model`",
     405: "does not know the path: check its `urls`",
 }
+# What the API says in a 400 of an account that cannot pay: no fault of the request's.
+_SPENT: Final = ("Your credit balance is too low", "You have reached your specified ")
 _OVERLOADED: Final = (429, 503, 529)
 _TIMEOUTS: Final = (408, 504)
 # The caller's own fault, told in the upstream's words.
@@ -98,7 +100,10 @@ def refused(
     status: int, headers: Mapping[str, str], body: bytes, backend: str, now: datetime
 ) -> RengaError:
     """The error for an answer of `status` that is no success. `now` is the wall clock's."""
-    said, cause = message_of(body), f"status_{status}"
+    said = message_of(body)
+    if status == 400 and said.startswith(_SPENT):
+        status = 402
+    cause = f"status_{status}"
     if status in _CALLERS:
         return _CALLERS[status](
             said or f"backend '{backend}' refuses the request with status {status}", cause=cause
