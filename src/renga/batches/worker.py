@@ -206,6 +206,8 @@ class Worker:
         self._recover_at = self._ticks() + RECOVER_SECONDS
         in_hand = {item.place for pool in self._pools for item in pool.ready}
         in_hand |= {place for pool in self._pools for place in pool.running}
+        # What is about to be returned keeps its tries and its pause.
+        in_hand |= {(one.batch_id, one.number) for one in self._returns}
         await self._store.write(partial(batch_queue.recover, holder=self._holder, in_hand=in_hand))
 
     def _in_hand(self) -> bool:
@@ -293,8 +295,7 @@ class Worker:
         ending = _Ending(self, pool, item, self._batches.ids("req"))
         error: BaseException | None = None
         try:
-            betas = [beta for beta in item.betas.split(",") if beta]
-            request = await asyncio.to_thread(self._understand, item.request, item.version, betas)
+            request = await self._understood(item)
             caller = Caller(item.workspace, ending.request_id, item.key_id, service="batch")
             answer = self._gateway.stream(request, caller, beside=ending)
             async with aclosing(answer) as events:  # type: ignore[type-var]
