@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,26 @@ from renga.caller import Caller
 from renga.config import BackendConfig, Config, ResponseCacheConfig, RetryConfig, TierConfig
 from renga.costs.check import check
 from renga.errors import RengaError
-from renga.events import fold_stream
+from renga.events import (
+    BlockDelta,
+    BlockStart,
+    BlockStop,
+    DeltaUsage,
+    Ending,
+    Event,
+    MessageDelta,
+    MessageStart,
+    MessageStop,
+    TextDelta,
+    fold_stream,
+)
+from renga.layers.base import Ways
+from renga.layers.cached import MOST_EVENTS, CachedAnswers
 from renga.prices import load_prices
 from renga.store import Store
 from renga.store.responses import KeptResponse, find, keep
 from renga.store.schema import responses
-from renga.types import MessagesRequest
+from renga.types import Message, MessagesRequest, TextBlock, Usage
 from tests.http.served import Served, asking, open_served
 from tests.upstreams.faulty import Faulty, faulty
 from tests.upstreams.test_what_faults_come_to import TEXT, text_of
@@ -185,6 +200,34 @@ async def test_no_text_of_a_prompt_is_kept(tmp_path: Path) -> None:
     kept = b"".join([await asyncio.to_thread(file.read_bytes) for file in names])
     assert b"one two three" not in kept
     assert b"marker" not in kept
+
+
+@pytest.mark.parametrize(("pieces", "kept"), [(MOST_EVENTS - 5, 1), (MOST_EVENTS, 0)])
+async def test_an_answer_that_is_too_long_to_be_held_is_not_kept(
+    store_url: str, pieces: int, kept: int
+) -> None:
+    async def stream(request: MessagesRequest, caller: Caller) -> AsyncIterator[Event]:
+        usage = Usage(input_tokens=1, output_tokens=0)
+        yield MessageStart(message=Message(id="", model="", content=[], usage=usage))
+        yield BlockStart(index=0, content_block=TextBlock(text=""))
+        for _ in range(pieces):
+            yield BlockDelta(index=0, delta=TextDelta(text="a"))
+        yield BlockStop(index=0)
+        yield MessageDelta(
+            delta=Ending(stop_reason="end_turn"), usage=DeltaUsage(output_tokens=pieces)
+        )
+        yield MessageStop()
+
+    unused: Any = None
+    request = MessagesRequest.model_validate(asking())
+    config = ResponseCacheConfig(enabled=True)
+    async with await Store.open(store_url) as store:
+        cached = CachedAnswers(store, config, clock=Clock(), tier_of=lambda model: model)
+        layered = cached.layer(Ways(stream, unused, unused, unused))
+        seen = [event async for event in layered.stream(request, Caller("default", "req_1"))]
+        assert len(seen) == pieces + 5
+        await cached.flush()
+        assert await count(store) == kept
 
 
 async def test_the_oldest_leave_where_there_is_no_room(store_url: str) -> None:

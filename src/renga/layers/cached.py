@@ -36,6 +36,7 @@ from renga.types import MessagesRequest, TunedRequest
 
 GOOD: Final = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use"})
 """Stop reasons of answers that are worth giving again."""
+MOST_EVENTS: Final = 20_000  # of an answer; a longer one is not kept, for it is held meanwhile
 MOST_WAITING: Final = 1_000  # answers that wait to be written; more are not kept
 WRITE_SECONDS: Final = 0.5
 
@@ -110,7 +111,7 @@ class CachedAnswers:
             try:
                 async with aclosing(below.stream(request, caller)) as events:  # type: ignore[type-var]
                     async for event in events:
-                        if event.type != "ping":
+                        if event.type != "ping" and len(seen) <= MOST_EVENTS:
                             seen.append(event)
                         yield event
             except RengaError as error:
@@ -129,8 +130,10 @@ class CachedAnswers:
         return replace(below, stream=stream)
 
     def _keep(self, request: MessagesRequest, caller: Caller, seen: list[Event]) -> None:
+        if len(self._waiting) >= MOST_WAITING or len(seen) > MOST_EVENTS:
+            return
         reasons = [one.delta.stop_reason for one in seen if one.type == "message_delta"]
-        if len(self._waiting) >= MOST_WAITING or reasons[-1:] == [] or reasons[-1] not in GOOD:
+        if reasons[-1:] == [] or reasons[-1] not in GOOD:
             return
         if caller.service != "standard" or _is_told_more(request):
             return
