@@ -90,6 +90,23 @@ async def test_another_workspaces_request_is_not_found(echo):
     assert refused.status_code == missing.status_code == 404
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{PATH}/x%00y",
+        "/v1/messages/batches/x%00y",
+        "/v1/messages/batches?after_id=x%00y",
+        "/v1/files/x%00y",
+        "/v1/models/%00",
+    ],
+)
+async def test_what_no_database_can_look_up_is_refused_at_the_door(echo, path):
+    response = await get(echo, path)
+    assert response.status_code == 400
+    assert "NUL" in response.json()["error"]["message"]
+    assert response.headers["request-id"].startswith("req_")
+
+
 async def test_health_needs_no_key_and_names_what_serves(echo):
     echo.client.headers.clear()
     assert (await get(echo, "/healthz")).json() == {"status": "ok"}

@@ -1,8 +1,9 @@
 """Where every request comes in and every response goes out.
 
 Owns the `request-id` on each response and the headers that were noted for it on its way, the 503 of
-a server that drains, and the last resort: an exception that nobody expected becomes an envelope, or
-a cut stream, and a line in the log. Knows no paths but those that say how the server is.
+a server that drains, the refusal of addresses that no database can look up, and the last resort: an
+exception that nobody expected becomes an envelope, or a cut stream, and a line in the log. Knows no
+paths but those that say how the server is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from renga.errors import InvalidRequest
 from renga.http.access import Access
 from renga.http.account import HEADERS, Noted
 from renga.http.errors import REQUEST_ID, Envelopes, unexpected
@@ -54,6 +56,11 @@ class Door:
             response = self._envelopes(scope)(stopping(), request_id)
             response.headers["connection"] = "close"
             await response(scope, receive, signed)
+            return
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            # PostgreSQL's texts hold none, so that nothing can be found under it.
+            refused = InvalidRequest("path: it holds a NUL character (%00); accepted: text without")
+            await self._envelopes(scope)(refused, request_id)(scope, receive, signed)
             return
         with self._running.request():
             await self._serve(scope, receive, signed, request_id)
