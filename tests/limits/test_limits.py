@@ -64,12 +64,19 @@ async def start(store_url: str) -> AsyncIterator[Start]:
         names = iter(range(100))
 
         async def begin(config: LimitsConfig | None = None, **default: Any) -> Server:
+            ticks = default.pop("ticks", time.monotonic)
             config = config or LimitsConfig(default=LimitConfig(**default))
             ledger = await Ledger.start(
                 store_url, clock=time.time, instance_id=f"inst_{next(names)}", lease_seconds=600
             )
             stack.push_async_callback(ledger.aclose)
-            limits = Limits(config, ledger.store, instance_id=ledger.instance_id, clock=time.time)
+            limits = Limits(
+                config,
+                ledger.store,
+                instance_id=ledger.instance_id,
+                clock=time.time,
+                ticks=ticks,
+            )
             limits.start()
             stack.push_async_callback(limits.aclose)
             return Server(ledger, limits)
@@ -122,6 +129,21 @@ async def test_no_more_run_at_the_same_time_on_two_servers_than_may(start):
     admitted = await asyncio.gather(*(ask(s) for s in servers for _ in range(10)))
     assert most <= 5
     assert sum(admitted) >= 5
+
+
+async def test_what_runs_for_long_is_settled_with_the_limit_that_it_was_reserved_of(start):
+    late = 0.0
+    server = await start(ticks=lambda: time.monotonic() + late, output_tokens_per_minute=10_000)
+    async with server.reserved() as reservation:
+        for moment in (10.0, 2_000.0, 2_010.0):  # what nobody uses is forgotten meanwhile
+            late = moment
+            assert await server.admits(key="key_2")
+            await asyncio.sleep(0.2)
+        reservation.settle(tokens(input=10, output=9_000), 0)
+    assert await server.admits(key="key_3")  # asks the buckets together with what is settled
+    assert await server.admits()
+    standings = server.limits.standings(Caller("team", "req_1", "key_1"))
+    assert standings["output_tokens_per_minute"].remaining <= 2_000
 
 
 async def test_slots_that_are_free_again_are_given_again(start):

@@ -33,6 +33,7 @@ class Allowance:
     Attributes:
         credit: what may be used at once; below zero, what was used beyond it.
         busy: what running requests have, of slots and dollars.
+        open: how many of those requests there are, of every kind.
         left, left_at: what nobody has, by the last exchange, and the tick of it.
         told: how configuration and messages name it.
     """
@@ -40,7 +41,7 @@ class Allowance:
     __slots__ = (
         "_drafted", "_needed", "_pace", "_recent", "_refused", "_refused_until", "_retry_at",
         "_settled", "_told_held", "_told_settled", "_used_at", "busy", "credit", "dirty", "left",
-        "left_at", "most", "needs", "place", "reached", "told",
+        "left_at", "most", "needs", "open", "place", "reached", "told",
     )  # fmt: skip
 
     def __init__(self, place: Place, most: int, told: str) -> None:
@@ -49,6 +50,7 @@ class Allowance:
         self.told = told
         self.credit = 0
         self.busy = 0
+        self.open = 0
         self.left = most
         self.left_at = 0.0
         self.reached = False
@@ -71,11 +73,13 @@ class Allowance:
         self._recent += need
         self._needed = need
         self._used_at = now
+        self.open += 1
         if self.place.kind not in RATES:
             self.busy += need
 
     def settle(self, taken: int, used: int) -> None:
         """What was `taken` turned out to be `used`."""
+        self.open -= 1
         self.credit += taken - used
         if self.place.kind in RATES:
             self._recent += used - taken
@@ -139,7 +143,7 @@ class Allowance:
 
     def is_idle(self, now: float, seconds: float) -> bool:
         """Whether nothing was asked of it in so many seconds, and nothing is open."""
-        return self.is_quiet and self.busy == 0 and now - self._used_at > seconds
+        return self.is_quiet and self.open == 0 and now - self._used_at > seconds
 
     def apply(self, order: Order, outcome: Outcome, now: float) -> None:
         """Take what came of `order`."""
