@@ -101,8 +101,9 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(folder):
         if "%" in process.stderr.readline():
             break
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "the same command goes on" in said
     assert not (folder / "out.jsonl").exists()
     other = renga(folder, "in.csv", "-o", "out.jsonl", "-p", "{id}")
     assert "unfinished job" in told(other)

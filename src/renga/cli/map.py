@@ -245,6 +245,11 @@ class _Work:
             began = time.perf_counter()
             try:
                 tally = await job.run(function, most=self.most)
+            except asyncio.CancelledError:  # ctrl-c
+                typer.echo(
+                    f"ended after {job.tally.done:,} rows; the same command goes on", err=True
+                )
+                raise
             finally:
                 watching.cancel()
                 with suppress(asyncio.CancelledError):
