@@ -7,9 +7,9 @@ with the closing of its answer, in one transaction, so that a kill leaves both o
 
 Owns also which errors are a result. A request that is wrong is one at once. A server that is full,
 a model that is not loaded and a database that cannot be written are no fault of the request: it
-waits, until its batch expires. A backend that broke, or took too long, may have broken on this
-request, so that it is tried a number of times. What ended with its server is done again, and not
-counted.
+waits, until its batch expires; where a workspace is at a limit of its own, its requests alone wait.
+A backend that broke, or took too long, may have broken on this request, so that it is tried a
+number of times. What ended with its server is done again, and not counted.
 """
 
 from __future__ import annotations
@@ -139,6 +139,7 @@ class Worker:
         self._rng = rng or random.Random()
         self._why: dict[tuple[str, int], str] = {}
         self._returns: list[Return] = []
+        self._resting: dict[str, float] = {}
         self._tend_at = self._tidy_at = self._recover_at = 0.0
         self._failing = self._stopping = False
 
@@ -254,8 +255,9 @@ class Worker:
                     task.cancel()
 
     async def _refill(self, pool: Pool) -> None:
-        room = pool.room()
-        if pool.low and room > 0 and self._ticks() >= pool.paused_until:
+        room, now = pool.room(), self._ticks()
+        self._resting = {w: until for w, until in self._resting.items() if until > now}
+        if pool.low and room > 0 and now >= pool.paused_until:
             pool.ready += await self._store.write(
                 partial(
                     batch_queue.claim,
@@ -263,6 +265,7 @@ class Worker:
                     lanes=pool.lanes,
                     room=room,
                     now_us=self._batches.now_us(),
+                    without=frozenset(self._resting),
                 ),
                 alone=False,
             )
@@ -329,7 +332,12 @@ class Worker:
 
     def _failed(self, pool: Pool, item: Claimed, error: BaseException) -> RengaError | None:
         """The error that is the result of `item`, or None where it is to be tried again."""
-        if isinstance(error, Overloaded | RateLimited | Unavailable | StoreError):
+        if isinstance(error, RateLimited):  # its own limit: nobody else waits for that
+            pause = min(LONGEST_PAUSE, max(TEND_SECONDS, error.retry_after or 0.0))
+            self._resting[item.workspace] = self._ticks() + pause
+            self._returns.append(self._later(item, pause))
+            return None
+        if isinstance(error, Overloaded | Unavailable | StoreError):
             pause = pool.full(self._ticks(), error.retry_after)
             self._returns.append(self._later(item, pause))
             return None

@@ -66,15 +66,24 @@ class Return:
 
 
 def claim(
-    connection: Connection, holder: str, lanes: Sequence[str], room: int, *, now_us: int
+    connection: Connection,
+    holder: str,
+    lanes: Sequence[str],
+    room: int,
+    *,
+    now_us: int,
+    without: Set[str] = frozenset(),
 ) -> list[Claimed]:
     """Take at most `room` requests of these lanes into the hands of `holder`.
 
-    Workspaces come to run as many as each other, as far as they have them; within one the oldest
-    batch goes first, and within a batch those go together whose prompts begin alike.
+    None is taken of the workspaces `without`. The others come to run as many as each other, as far
+    as they have them; within one the oldest batch goes first, and within a batch those go together
+    whose prompts begin alike.
     """
     queues: dict[str, list[Any]] = {}
     for row in connection.execute(_OPEN, {"now_us": now_us}):
+        if row.workspace in without:
+            continue
         queues.setdefault(row.workspace, []).append(row)
     running = dict.fromkeys(queues, 0)
     if queues:
