@@ -194,6 +194,23 @@ def test_the_set_of_done_rows_is_a_set():
     assert {n for n in range(20_000) if n in done} == set(numbers)
 
 
+async def test_rows_are_asked_no_faster_than_the_disk_takes_them(tmp_path):
+    source, output = table_of(tmp_path / "in.csv", 2_000), tmp_path / "out.csv"
+    most = 0
+
+    async def at_once(row: Any, keep: Keep | Trial) -> None:
+        nonlocal most
+        keep.value(json.dumps(row["text"]))
+        most = max(most, store.writer.waiting)
+
+    async with await opened(tmp_path) as store:
+        job = job_of(source, output, store)
+        job.most_waiting = 100
+        tally = await job.run(at_once, most=8)
+    assert tally.done == 2_000
+    assert most <= 100 + 8
+
+
 # -- the gateway as the function --
 
 

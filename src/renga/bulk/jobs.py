@@ -31,6 +31,10 @@ TURN = 64
 """Rows after which others get a turn, and it is told how far reading is."""
 
 
+MOST_WAITING = 4_000
+"""Rows of the store that may be on their way to the disk before no more are asked."""
+
+
 class Shaped(Protocol):
     """What outcomes become: columns of the output."""
 
@@ -124,6 +128,7 @@ class Job:
         store: where done rows are kept.
         job_id: a fresh id, used where the job is begun and not gone on with.
         clock: Unix seconds.
+        most_waiting: rows of the store that may be on their way before no more are asked.
     """
 
     table: Table
@@ -133,6 +138,7 @@ class Job:
     store: Store
     job_id: str
     clock: Callable[[], float]
+    most_waiting: int = MOST_WAITING
     tally: Tally = field(default_factory=Tally)
 
     async def run(self, function: Function, *, most: int) -> Tally:
@@ -213,6 +219,8 @@ class Job:
                 if self.tally.done % TURN == 0:
                     self.tally.place = self.table.place()
                     await asyncio.sleep(0)  # a function may never wait
+                if self.store.writer.waiting > self.most_waiting:
+                    await self.store.flush()  # no faster than the disk
 
         with closing(self.table.rows()) as rows:
             try:
