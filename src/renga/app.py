@@ -16,7 +16,7 @@ from pathlib import Path
 
 from renga.auto.choosing import Auto
 from renga.backends import make_backend
-from renga.backends.base import Backend, Health, Measured
+from renga.backends.base import Backend, HandsOver, Health, Measured
 from renga.chat.signing import Signer
 from renga.citations.finding import ReadPages
 from renga.config import REMOTE_KINDS, BackendConfig, Config, check_keys
@@ -123,6 +123,9 @@ class App:
             documents = Documents()
             stack.push_async_callback(documents.aclose)
             backends, loadables = _make_backends(config, stack, documents)
+            for backend in backends.values():
+                if isinstance(backend, HandsOver):
+                    backend.keep_handovers(ledger.store, clock)
             await _load(config, loadables)
             router = _make_router(config, loadables)
             signer = Signer.load(make_home(config.home))
@@ -208,7 +211,12 @@ def _make_answers(
 def _make_tries(config: Config) -> Tries:
     """How answers are tried for; what is another server has its own time to begin."""
     remote = (b for b in config.backends.values() if b.kind in REMOTE_KINDS)
-    return Tries(config.retry, config.breaker, limits={b.name: b.timeout_s for b in remote})
+    return Tries(
+        config.retry,
+        config.breaker,
+        limits={b.name: b.timeout_s for b in remote},
+        unhurried={b.name for b in config.backends.values() if b.batch == "upstream"},
+    )
 
 
 def _make_watch(config: Config, stack: AsyncExitStack, tracer: Tracer | None) -> Watch:

@@ -65,6 +65,7 @@ class Caller:
     `key_name` is what the key's maker called it, `scopes` are what it may do (`renga.keys`).
     `patience` is how many seconds it waits for an answer to begin, where it says so;
     `allows_cached`, whether it takes an old answer over none.
+    `item` is which request of which batch it is, alike whenever that is done again.
     `layer` names the layer that asks, where it is not the caller's own request as it came; `trace`
     is the span that the work belongs to.
     """
@@ -77,6 +78,7 @@ class Caller:
     service: Service = "standard"
     patience: float | None = None
     allows_cached: bool = False
+    item: tuple[str, int] | None = None
     layer: str | None = None
     receipt: Receipt = field(default_factory=Receipt)
     trace: Trace = NO_TRACE

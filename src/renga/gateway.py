@@ -226,6 +226,7 @@ class Gateway:
         _note(caller, route, request, backend)
         receipt.ignored = backend.capabilities.ignored_in(request)
         attempt = Attempt(caller.request_id, caller.workspace, receipt.attempts, caller.service)
+        attempt.item = caller.item
         self._ledger.open_attempt(
             request_id=caller.request_id,
             number=attempt.number,

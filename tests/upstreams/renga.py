@@ -12,6 +12,7 @@ import uvicorn
 
 from renga.app import App
 from renga.backends.scripted import ScriptedBackend
+from renga.batches.service import Batches
 from renga.config import BackendConfig, Config, TierConfig
 from renga.http.app import create_http
 from renga.http.running import Running
@@ -62,10 +63,10 @@ async def renga_upstream(
 
 
 @asynccontextmanager
-async def served(app: App, port: int = 0) -> AsyncIterator[str]:
-    """`app` on a port, a free one if none is given; its address."""
+async def served(app: App, port: int = 0, batches: Batches | None = None) -> AsyncIterator[str]:
+    """`app` on a port, a free one if none is given; its address. Others work on `batches`."""
     listener = listen("127.0.0.1", port)
-    server = _Server(settings_of(create_http(app, running=Running())))
+    server = _Server(settings_of(create_http(app, running=Running(), batches=batches)))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield url_of(listener)

@@ -7,7 +7,7 @@ timeouts and recording are backends that wrap a backend. It does not know tiers 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from renga.conversation import is_prefilled
 from renga.errors import InvalidRequest
 from renga.events import Event
 from renga.prices import LARGEST, Service, Tokens
+from renga.store import Store
 from renga.types import (
     AnyBlockParam,
     AnyChoice,
@@ -193,7 +194,8 @@ class Attempt:
     `reused` is the part of `input` that was read from KV blocks without a cache breakpoint; it is
     billed as input. `thinking` is the part of `output` that was thinking, billed as output. `trace`
     is the attempt's span: what goes on in a backend stands below it. `estimated` says that another
-    server did not tell all of its tokens, so that they were counted here.
+    server did not tell all of its tokens, so that they were counted here. `item` is which request
+    of which batch is answered, if it is one.
     """
 
     request_id: str
@@ -209,6 +211,7 @@ class Attempt:
     thinking: int = 0
     trace: Trace = NO_TRACE
     estimated: bool = False
+    item: tuple[str, int] | None = None
 
     def see(self, event: Event) -> None:
         """Take the counts that the wire's own events carry; they are the truth that is billed."""
@@ -317,6 +320,14 @@ class Measured(Protocol):
 
     def figures(self) -> Mapping[str, float]:
         """Numbers by name, by those of `renga.engine.messages.Stats`; none while it is not up."""
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """A backend that may hand requests of batches over to another server's batches."""
+
+    def keep_handovers(self, store: Store, clock: Callable[[], float]) -> None:
+        """Note in `store` what was handed over. Before `start`; `clock` is Unix seconds."""
 
 
 def refuse(name: str, field_path: str, request: Prompt) -> InvalidRequest:

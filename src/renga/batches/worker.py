@@ -66,12 +66,14 @@ class Pool:
     Attributes:
         lanes: whose requests they are.
         most: how many may be under way.
+        steady: whether that is so after a backend was full too: others hold what it is handed.
         allowed: how many are now, less after a backend was full.
         ready: claimed, and not begun.
     """
 
     lanes: tuple[str, ...]
     most: int
+    steady: bool = False
     allowed: float = 0.0
     ready: deque[Claimed] = field(default_factory=deque)
     running: dict[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class Pool:
     def full(self, now: float, retry_after: float | None) -> float:
         """A backend took no more: half as much from now on, after a pause; its seconds."""
         if now >= self.paused_until:  # one of many that were refused together
-            self.allowed = max(1.0, self.allowed / 2)
+            self.allowed = self.allowed if self.steady else max(1.0, self.allowed / 2)
             self.pause = min(LONGEST_PAUSE, self.pause * 2)
         pause = min(LONGEST_PAUSE, max(self.pause, retry_after or 0.0))
         self.paused_until = max(self.paused_until, now + pause)
@@ -299,7 +301,9 @@ class Worker:
         error: BaseException | None = None
         try:
             request = await self._understood(item)
-            caller = Caller(item.workspace, ending.request_id, item.key_id, service="batch")
+            caller = Caller(
+                item.workspace, ending.request_id, item.key_id, service="batch", item=item.place
+            )
             answer = self._gateway.stream(request, caller, beside=ending)
             async with aclosing(answer) as events:  # type: ignore[type-var]
                 async for event in events:

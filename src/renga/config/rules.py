@@ -69,6 +69,23 @@ def check_backend(backend: BackendConfig, where: str) -> None:
     if backend.api_key_env and not _VARIABLE.fullmatch(backend.api_key_env):
         raise SetupError(f"{where}api_key_env names no environment variable", _BY_VARIABLE)
     _check_urls(backend.urls, f"{where}urls")
+    _check_batch(backend, f"{where}batch")
+
+
+def _check_batch(backend: BackendConfig, where: str) -> None:
+    """What is handed to a server's own batches is asked for there, and nowhere else."""
+    if backend.batch == "own":
+        return
+    if backend.kind != "messages":
+        raise SetupError(
+            f"{where} = '{backend.batch}' with kind '{backend.kind}', which has no batches",
+            "accepted: own; upstream is for kind 'messages'",
+        )
+    if len(backend.urls) > 1:
+        raise SetupError(
+            f"{where} = '{backend.batch}' with {len(backend.urls)} `urls`",
+            "give one: a batch is known to the server alone that took it in",
+        )
 
 
 def _check_urls(urls: Iterable[str], where: str) -> None:

@@ -182,6 +182,12 @@ class BackendConfig:
     timeout_s: float = _setting(
         120.0, "seconds until an answer must begin, and of silence in it", least=0.001, of="remote"
     )
+    batch: Literal["own", "upstream"] = _setting(
+        "own",
+        "messages: how requests of batches are answered; `upstream` hands them to the batches of "
+        "the server itself",
+        of="remote",
+    )
     max_connections: int = _setting(
         256, "connections to each replica at most", least=1, of="remote"
     )

@@ -52,6 +52,7 @@ PIECE = 1 << 20  # bytes of a body that are read at once, off the event loop
 QUERY = frozenset({"beta", "limit", "after_id", "before_id"})
 LINES = "application/x-jsonl"
 SLOTS = 4  # of llama.cpp, where it chooses
+HANDED = 5_000  # requests that another server has at once in batches of its own
 
 
 class RequestCounts(TypedDict):
@@ -362,12 +363,23 @@ def make_pools(app: App) -> list[Pool]:
     first = next(iter(lanes))
     lanes[first].append("")  # a name that was none: it is refused when its turn comes
     return [
-        Pool(tuple(names), app.config.batches.in_flight or _in_flight(app, served))
+        Pool(
+            tuple(names),
+            app.config.batches.in_flight or _in_flight(app, served),
+            steady=_is_handed(app, served),
+        )
         for served, names in lanes.items()
     ]
 
 
+def _is_handed(app: App, tier: str) -> bool:
+    """Whether requests for `tier` go into batches of another server."""
+    return app.config.backends[app.config.tiers[tier].backends[0]].batch == "upstream"
+
+
 def _in_flight(app: App, tier: str) -> int:
+    if _is_handed(app, tier):
+        return HANDED
     backends = (app.config.backends[name] for name in app.config.tiers[tier].backends)
     at_once = sum(_at_once(backend) for backend in backends)
     return at_once + max(1, at_once // 2)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from renga.store.rows import join_cost
-from renga.store.schema import answers, batch_items, batch_requests, batches
+from renga.store.schema import answers, batch_handovers, batch_items, batch_requests, batches
 from renga.store.store import Store
 
 SHOWN: Final = ("in_progress", "canceling", "ended")
@@ -298,7 +298,13 @@ async def purge(store: Store) -> None:
             while await _drop_some(store, table, batch_id):
                 pass
     empty = and_(c.state == "going", ~asked, ~made)
-    await store.write(lambda connection: connection.execute(delete(batches).where(empty)))
+    gone = batch_handovers.c.batch_id.in_(select(c.batch_id).where(empty))
+
+    def act(connection: Connection) -> None:
+        connection.execute(delete(batch_handovers).where(gone))  # of backends that are no more
+        connection.execute(delete(batches).where(empty))
+
+    await store.write(act)
 
 
 def _first_column(connection: Connection, query: Any) -> list[str]:

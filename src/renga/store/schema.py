@@ -264,6 +264,19 @@ batch_requests: Final = Table(
     Column("request", String, nullable=False),
 )
 
+batch_handovers: Final = Table(
+    "batch_handovers",
+    metadata,
+    Column("backend", String, primary_key=True),
+    Column("custom_id", String, primary_key=True),
+    Column("batch_id", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("handover_id", String, nullable=False, index=True),
+    Column("size", Integer, nullable=False),
+    Column("handed_us", BigInteger, nullable=False),
+    Column("upstream_id", String),
+)
+
 writers: Final = Table(
     "writers",
     metadata,

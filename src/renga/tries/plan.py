@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -47,8 +47,9 @@ def _ticks() -> float:
 class Tries:
     """How one server tries. It holds a breaker for each backend.
 
-    `limits` are seconds by the name of a backend, in which an answer of it must begin. Time is the
-    loop's and passes in `asyncio.sleep`; chance is `rng`.
+    `limits` are seconds by the name of a backend, in which an answer of it must begin; `unhurried`
+    are those that may take all the time that a batch has. Time is the loop's and passes in
+    `asyncio.sleep`; chance is `rng`.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Tries:
         breaker: BreakerConfig | None = None,
         *,
         limits: Mapping[str, float] | None = None,
+        unhurried: Set[str] = frozenset(),
         rng: random.Random | None = None,
         ticks: Callable[[], float] = _ticks,
     ) -> None:
         self.retry = retry or RetryConfig()
         self.limits = dict(limits or {})
+        self.unhurried = unhurried
         self.rng = rng or random.Random()
         self.ticks = ticks
         self._config = breaker or BreakerConfig()
@@ -134,6 +137,8 @@ class Plan:
         return self._ends - self.tries.ticks()
 
     def _limit(self, backend: Backend) -> float | None:
+        if self.caller.item is not None and backend.name in self.tries.unhurried:
+            return None
         seconds = min(self._seconds, self.tries.limits.get(backend.name, float("inf")))
         return None if seconds == float("inf") else seconds
 
@@ -260,7 +265,9 @@ class Try:
                 async for event in events:
                     attempt.see(event)
                     order.see(event)
-                    if event.type != "ping":
+                    if event.type == "ping":
+                        self._breaker.begun(self._pass)  # there is somebody, if nothing said yet
+                    else:
                         held.append(event)
                     if event.type in CONTENT:
                         return

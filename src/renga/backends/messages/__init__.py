@@ -3,14 +3,14 @@
 Nearly nothing is translated: the request goes out as it would have come in, under the model's name
 there, and the events that come back are checked and go on. Owns what is left: which headers are
 sent, what the server can do by its own list of models, and that what it signed goes back to it and
-to nobody else (`asking`, `answer`).
+to nobody else (`asking`, `answer`). Requests of batches may go into batches there (`handing`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,18 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from renga.backends.base import Attempt, Capabilities, Health, refuse
-from renga.backends.messages.answer import Answer, events_of_message
+from renga.backends.messages.answer import Answer, error_of, events_of_message
 from renga.backends.messages.asking import betas_for, body_of, counting_body_of
+from renga.backends.messages.handing import Handing, Line, error_of_end
 from renga.backends.messages.models import capabilities_of, check_abilities
 from renga.backends.remote import Upstream
 from renga.backends.remote.affinity import heads_of
 from renga.config import BackendConfig
 from renga.errors import RengaError
-from renga.events import Event
+from renga.events import Event, Ping
 from renga.machine import Machine
 from renga.reading import is_longer
+from renga.store import Store
 from renga.types import Likelihood, MessagesRequest, Prompt, ScoreRequest
 
 VERSION: Final = "2023-06-01"
@@ -67,6 +69,13 @@ class MessagesBackend:
         )
         self._capabilities = capabilities_of(None, config)
         self._known = False
+        self._answering = asyncio.Semaphore(config.max_running)  # of what no batch there takes
+        self.handing: Handing | None = None
+
+    def keep_handovers(self, store: Store, clock: Callable[[], float]) -> None:
+        """Hand requests of batches over, where that is configured, and note it in `store`."""
+        if self._config.batch == "upstream":
+            self.handing = Handing(self._upstream, store, path=self._path, clock=clock)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -81,10 +90,14 @@ class MessagesBackend:
     async def start(self) -> None:
         """Connect. A server that cannot be reached yet is left to come."""
         await self._upstream.start()
+        if self.handing is not None:
+            await self.handing.start()
         if self._upstream.health().ready:
             await self._learn()
 
     async def aclose(self) -> None:
+        if self.handing is not None:
+            await self.handing.aclose()
         await self._upstream.aclose()
 
     def health(self) -> Health:
@@ -113,6 +126,48 @@ class MessagesBackend:
         """
         if not self._known and self._upstream.health().ready:
             await self._learn()
+        if self.handing is not None and attempt.item is not None:
+            events = self._handed(self.handing, attempt.item, request, attempt)
+        else:
+            events = self._asked(request, attempt)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _handed(
+        self, handing: Handing, item: tuple[str, int], request: MessagesRequest, attempt: Attempt
+    ) -> AsyncGenerator[Event]:
+        """The answer by a batch there; by itself, where that is refused."""
+        body = await self._written(body_of, request)
+        async with handing.asked(item, body, betas_for(request)) as one:
+            if await one.handed:
+                yield Ping()  # there is somebody; all else comes when the batch has ended
+                line = await one.line
+                try:
+                    events = self._events_of(line, attempt)
+                except RengaError as error:
+                    if error.status >= 500:  # else it would be so again, and is its result
+                        await handing.forget(one)
+                    raise
+                for event in events:
+                    yield event
+                return
+        async with self._answering, aclosing(self._asked(request, attempt)) as answer:
+            async for event in answer:
+                yield event
+
+    def _events_of(self, line: Line, attempt: Attempt) -> list[Event]:
+        """The answer in a line of a batch's results. Raises the error that it is instead."""
+        match line.result:
+            case {"type": "succeeded", "message": message}:
+                return list(events_of_message(message, Answer(self.name, attempt), line))
+            case {"type": "errored", "error": {"error": _} as error}:
+                raise error_of(error, self.name)
+            case _:
+                raise error_of_end(line)
+
+    async def _asked(self, request: MessagesRequest, attempt: Attempt) -> AsyncGenerator[Event]:
+        """The answer by itself."""
         if not request.stream and request.max_tokens > WHOLE_TOKENS:
             request = request.model_copy(update={"stream": True})
         answer = Answer(self.name, attempt)

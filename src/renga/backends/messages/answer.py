@@ -13,15 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final, get_args
+from typing import Any, Final, Protocol, get_args
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from renga.backends.base import Attempt
 from renga.backends.messages.asking import mark
-from renga.backends.remote import Reply
-from renga.backends.remote.faults import refused
+from renga.backends.remote.faults import Cause, refused
 from renga.errors import RengaError
 from renga.events import (
     BlockDelta,
@@ -77,6 +76,17 @@ _STATUSES: Final = {
 }
 
 
+class Teller(Protocol):
+    """What brought an answer: a reply, or a line of the results of a batch."""
+
+    @property
+    def backend(self) -> str:
+        """Whose answer it is."""
+
+    def fault(self, cause: Cause, words: str = "") -> RengaError:
+        """The error for what is wrong with it."""
+
+
 class Answer:
     """One answer of backend `backend`, while it comes; `attempt` meters what was said of it."""
 
@@ -93,7 +103,7 @@ class Answer:
         """Whether it said that nothing more comes."""
         return self._order.state == "done"
 
-    def see(self, name: str, data: bytes, reply: Reply) -> Iterator[Event]:
+    def see(self, name: str, data: bytes, reply: Teller) -> Iterator[Event]:
         """The events that one of the server's amounts to. Raises RengaErrors with their causes."""
         try:
             raw = msgspec.json.decode(data)
@@ -103,7 +113,7 @@ class Answer:
             raise reply.fault("malformed_sse", "the data of an event is no object")
         yield from self.take(raw.get("type") or name, raw, reply)
 
-    def take(self, kind: str, raw: Raw, reply: Reply) -> Iterator[Event]:
+    def take(self, kind: str, raw: Raw, reply: Teller) -> Iterator[Event]:
         """As `see`, of what was read already."""
         if kind == "error":
             raise error_of(raw, self._backend)
@@ -119,7 +129,7 @@ class Answer:
         except _Unknown as error:
             raise reply.fault("malformed_sse", str(error)) from error
 
-    def end(self, reply: Reply) -> Iterator[Event]:
+    def end(self, reply: Teller) -> Iterator[Event]:
         """The stream is over: with all that there was to say, or not."""
         if self._order.state == "ending":
             yield MessageStop()
@@ -225,7 +235,7 @@ _CUMULATIVE: Final = (
 )
 
 
-def events_of_message(raw: Any, answer: Answer, reply: Reply) -> Iterator[Event]:
+def events_of_message(raw: Any, answer: Answer, reply: Teller) -> Iterator[Event]:
     """The events of an answer that came in one piece."""
     if not isinstance(raw, dict):
         raise reply.fault("malformed_json", "it is no message")

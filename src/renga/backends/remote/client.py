@@ -180,6 +180,23 @@ class Reply:
                 raise self.fault("malformed_json", f"more than {most:,} bytes")
         return bytes(read)
 
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The lines of the body, of JSON values, without empty ones. Raises a fault."""
+        self._check_type("json")
+        rest, idle = bytearray(), self._client.patience.idle
+        by: float | None = None
+        while data := await self._read(by):
+            by = self._client.ticks() + idle
+            *whole, last = (rest + data).split(b"\n") if b"\n" in data else [rest + data]
+            for line in whole:
+                if line.strip():
+                    yield bytes(line)
+            rest = last
+            if len(rest) > MOST_BODY:
+                raise self.fault("malformed_json", f"a line of more than {MOST_BODY:,} bytes")
+        if rest.strip():
+            yield bytes(rest)
+
     async def events(self) -> AsyncIterator[ServerEvent]:
         """The body as server-sent events, to its end. Raises a fault.
 

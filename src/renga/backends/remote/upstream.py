@@ -145,10 +145,16 @@ class Upstream:
 
     async def get(self, path: str, *, deadline: float | None = None) -> Any:
         """The JSON value that one of the servers has at `path`. Raises as `post`."""
+        async with self.fetch(path, deadline=deadline) as reply:
+            return await reply.json()
+
+    @asynccontextmanager
+    async def fetch(self, path: str, *, deadline: float | None = None) -> AsyncIterator[Reply]:
+        """What one of the servers has at `path`. Raises as `post`."""
         replica = self.replicas.pick()
         try:
             async with self._open().send("GET", replica.url + path, seconds=deadline) as reply:
-                return await reply.json()
+                yield reply
         except RengaError as error:
             self._count(replica, error)
             raise

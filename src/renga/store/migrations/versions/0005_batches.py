@@ -23,7 +23,24 @@ def upgrade() -> None:
             ["batch_id"], ["batches.batch_id"], name="fk_batch_requests_batch_id_batches"
         ),
     )
+    _handovers()
     _bulk()
+
+
+def _handovers() -> None:
+    op.create_table(
+        "batch_handovers",
+        sa.Column("backend", sa.String, nullable=False),
+        sa.Column("custom_id", sa.String, nullable=False),
+        sa.Column("batch_id", sa.String, nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("handover_id", sa.String, nullable=False),
+        sa.Column("size", sa.Integer, nullable=False),
+        sa.Column("handed_us", sa.BigInteger, nullable=False),
+        sa.Column("upstream_id", sa.String),
+        sa.PrimaryKeyConstraint("backend", "custom_id", name="pk_batch_handovers"),
+    )
+    op.create_index("ix_batch_handovers_handover_id", "batch_handovers", ["handover_id"])
 
 
 def _batches() -> None:
