@@ -127,10 +127,10 @@ def replayed(pieces: list[bytes]) -> list[Event]:
     found: list[Event] = []
     for piece in pieces:
         for event in parser.feed(piece):
-            found += answer.see(*event, reply)  # type: ignore[arg-type]
+            found += answer.see(*event, reply)
     if last := parser.end():
-        found += answer.see(*last, reply)  # type: ignore[arg-type]
-    found += answer.end(reply)  # type: ignore[arg-type]
+        found += answer.see(*last, reply)
+    found += answer.end(reply)
     return found
 
 
