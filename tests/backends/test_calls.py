@@ -389,7 +389,8 @@ async def test_a_caller_that_leaves_while_it_thinks_pays_for_that(local: LocalBa
         async for event in events:
             if isinstance(event, BlockDelta):
                 break
-    assert 0 < meter.thinking == meter.output < 1_900
+    # It may have ended its thinking by itself, and gone on while we were leaving.
+    assert 0 < meter.thinking <= meter.output < 1_900
 
 
 async def test_thinking_leaves_half_of_the_window_to_the_answer(local: LocalBackend) -> None:
